@@ -1,0 +1,1 @@
+"""Settings: `settings` (frozen, validated values), `loader` (models.yaml and its mistakes), `paths` (XDG places)."""

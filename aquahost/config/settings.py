@@ -1,0 +1,164 @@
+"""What models.yaml may say, as frozen values. Defaults live here and nowhere else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from aquahost.units import MIB, parse_bytes, parse_seconds
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    Field(ge=0, json_schema_extra={"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}),
+]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_seconds),
+    Field(ge=0, json_schema_extra={"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}),
+]
+Rate = Annotated[float, Field(gt=0, description="bytes per second")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Kind(StrEnum):
+    """What a model makes of a prompt."""
+
+    LLM = "llm"
+    IMAGE = "image"
+    AUDIO = "audio"
+    TOY = "toy"
+
+
+class EmulatedSettings(_Settings):
+    """The node that the emulated driver pretends to be."""
+
+    gpus: int = Field(default=8, ge=1, le=64)
+    """Number of GPUs."""
+    gpu_bytes: Bytes = 1024 * MIB
+    """Memory of each GPU; host memory is used only as it is written."""
+    peer_bytes_per_s: Rate = 9.0e9
+    """Rate of the link between two GPUs, each way. The default keeps an 8xH100 node's ratio of paging time to step
+    time for the demo models."""
+    peer_latency_s: Seconds = 10e-6
+    host_bytes_per_s: Rate = 0.9e9
+    """Rate of the link between a GPU and host memory, each way."""
+    host_latency_s: Seconds = 15e-6
+
+
+class HostSettings(_Settings):
+    """The machine and the daemon."""
+
+    driver: Literal["auto", "cuda", "emulated"] = "auto"
+    """"auto" takes CUDA where there is a driver with a GPU, else the emulated one, and says so."""
+    emulated: EmulatedSettings = EmulatedSettings()
+    listen: str = "127.0.0.1"
+    """Address of the HTTP API."""
+    port: int = Field(default=8712, ge=0, le=65535)
+    """Port of the HTTP API; 0 takes any free one."""
+    cpu_threads: int = Field(default=0, ge=0)
+    """torch threads of all workers together; 0 means one a core."""
+    max_body_bytes: Bytes = 8 * MIB
+    """A larger request body is answered with 413."""
+    heartbeat_timeout_s: Seconds = 15.0
+    """A worker silent for this long is killed and restarted."""
+    step_timeout_s: Seconds = 300.0
+    """A worker whose step takes longer is killed and restarted."""
+    max_restarts: int = Field(default=5, ge=0)
+    """Crashes in a row after which a model is failed."""
+    admin_key: str | None = Field(default=None, min_length=8)
+    """Key for control routes over TCP; without it they answer on the Unix socket alone."""
+
+
+class SchedulerSettings(_Settings):
+    """How prompts share a model."""
+
+    policy: Literal["fcfs"] = "fcfs"
+    """First come, first served, with admission control."""
+    step_tokens: int = Field(default=512, ge=16)
+    """Most tokens in one step of a language model, prefill chunks included."""
+    max_batch: int = Field(default=64, ge=1)
+    """Most prompts in one step of a language model."""
+
+
+class TenantSettings(_Settings):
+    """A user or team: whoever holds the key."""
+
+    key: str = Field(min_length=8)
+    """Bearer token of the HTTP API."""
+    weight: float = Field(default=1.0, gt=0)
+    """Share of service relative to the other tenants."""
+
+
+class ToySettings(_Settings):
+    """Timing of a model of kind "toy", which has no weights."""
+
+    load_s: Seconds = 0.5
+    step_s: Seconds = 0.01
+    """Time of one step, in which every running prompt gets one token."""
+    fail: str | None = None
+    """Fail the load with this reason."""
+
+
+class ModelSettings(_Settings):
+    """One hosted model."""
+
+    kind: Kind
+    """What it makes: "llm" text, "image", "audio", or "toy" (no model, for trying things out)."""
+    source: str = ""
+    """Hub id ("org/name"), folder, or "demo:chat", "demo:paint", "demo:sing"."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """"auto" is the checkpoint's on a GPU and float32 on a CPU, where bfloat16 is slower."""
+    gpu: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """GPU's number, or "auto": the one with most free memory."""
+    autoload: bool = True
+    """Load at start; otherwise with `aquahost load` or at the first prompt."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for sources you trust."""
+    max_queue: int = Field(default=256, ge=1)
+    """Live prompts beyond which new ones are answered with 429."""
+    max_context: int | None = Field(default=None, ge=8)
+    """llm: tokens of input and output together; the default is what the model was made for."""
+    kv_bytes: Bytes | None = None
+    """llm: memory for KV blocks; the default is 80 % of what the GPU has free once the weights are loaded."""
+    block_tokens: int = Field(default=16, ge=1, le=256)
+    """llm: tokens in one KV block."""
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    """image, audio: denoising steps where the request does not say."""
+    max_steps: int = Field(default=200, ge=1)
+    """image, audio: most denoising steps of a request."""
+    guidance: float | None = Field(default=None, ge=0)
+    """image, audio: guidance scale where the request does not say."""
+    size_px: int | None = Field(default=None, ge=8)
+    """image: width and height where the request does not say."""
+    max_size_px: int = Field(default=2048, ge=8)
+    """image: largest width or height of a request."""
+    max_duration_s: Seconds = 60.0
+    """audio: longest sound of a request."""
+    max_concurrent: int = Field(default=4, ge=1)
+    """image, audio: prompts begun at the same time; each holds its latents."""
+    toy: ToySettings = ToySettings()
+
+    @model_validator(mode="after")
+    def _source_given(self) -> ModelSettings:
+        if self.kind is not Kind.TOY and not self.source:
+            raise ValueError("source is missing: a hub id (org/name) or a folder")
+        return self
+
+
+class Settings(_Settings):
+    """All of models.yaml."""
+
+    host: HostSettings = HostSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    tenants: dict[str, TenantSettings] = {}
+    """By name. Without tenants the API takes any key, or none."""
+    models: dict[str, ModelSettings] = {}
+    """By the name that clients ask for."""

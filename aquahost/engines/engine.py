@@ -1,0 +1,57 @@
+"""The seam between a worker's loop and the model it hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aquahost.messages.prompts import Accepted, Output, Prompt
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+
+ReportProgress = Callable[[LoadProgress], None]
+"""Told how far a load has come; cheap to call often."""
+
+
+class Engine(Protocol):
+    """A loaded model that advances its prompts step by step.
+
+    All methods are called from one thread, the worker's loop. A step is one forward pass of a language model, or
+    one step of one image or audio prompt. A prompt lives from `submit` until its `Finished` is returned by `step`,
+    or until `cancel` returns.
+    """
+
+    @property
+    def footprint(self) -> Footprint:
+        """The model's share of its GPU, and its limits."""
+        ...
+
+    def submit(self, prompt: Prompt) -> Accepted:
+        """Take a prompt. Raises `errors.RequestError` (naming the field) if it is invalid or could never fit."""
+        ...
+
+    def cancel(self, prompt_id: str) -> None:
+        """Forget a prompt and free its memory before returning, or at its next step; unknown ids are ignored.
+
+        No `Finished` is returned for it afterwards.
+        """
+        ...
+
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        ...
+
+    def step(self) -> list[Output]:
+        """Do one step and return what it produced, `Finished` of ended prompts included.
+
+        A prompt that fails alone is returned as Finished(ERROR); an exception means the engine itself is broken
+        and its process must end.
+        """
+        ...
+
+    def stats(self) -> EngineStats:
+        """Figures of this instant; takes microseconds."""
+        ...
+
+    def close(self) -> None:
+        """End every prompt and give back all memory and threads."""
+        ...

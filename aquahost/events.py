@@ -1,0 +1,37 @@
+"""What happened, for people and programs that watch: the daemon's event vocabulary."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class EventKind(StrEnum):
+    """What an `Event` reports; `<what>.<what happened to it>`."""
+
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_DRAINING = "daemon.draining"
+    MODEL_LOADING = "model.loading"
+    MODEL_READY = "model.ready"
+    MODEL_DRAINING = "model.draining"
+    MODEL_UNLOADED = "model.unloaded"
+    MODEL_FAILED = "model.failed"
+    WORKER_DIED = "worker.died"
+    PROMPT_QUEUED = "prompt.queued"
+    PROMPT_FINISHED = "prompt.finished"
+    PROMPT_CANCELLED = "prompt.cancelled"
+    PROMPT_FAILED = "prompt.failed"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened, numbered by the daemon in the order it happened."""
+
+    seq: int
+    at: str
+    """Wall-clock time, RFC 3339 in UTC."""
+    kind: EventKind
+    message: str
+    """One line fit to show a person; never prompt text."""
+    model: str | None = None
+    prompt_id: str | None = None

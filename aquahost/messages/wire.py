@@ -1,0 +1,106 @@
+"""What daemon and worker say to each other over their ipc socket, encoded with msgspec's MessagePack."""
+
+from __future__ import annotations
+
+import msgspec
+
+from aquahost.messages.prompts import Output, Prompt
+
+# -- daemon to worker ------------------------------------------------------------------------------------------
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    """Take this prompt; answered by Accepted or Finished(ERROR)."""
+
+    prompt: Prompt
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Drop this prompt and free its memory before the next step; unknown ids are ignored."""
+
+    prompt_id: str
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Close the engine and exit with status 0. The daemon sends it once nothing is running, or to end at once."""
+
+
+ToWorker = Submit | Cancel | Stop
+
+# -- worker to daemon ------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message of a worker: it runs and begins to load."""
+
+    pid: int
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag="load_progress"):
+    """How far loading has come; `total` is 0 while it is not known."""
+
+    stage: str
+    """What is being done, for people: "importing", "loading weights", "probing", …"""
+    done: int
+    total: int
+    unit: str = "bytes"
+    """What `done` and `total` count: "bytes" or "shards" or "steps"."""
+
+
+class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A loaded model's share of its GPU, and its limits."""
+
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    """Capacity of the KV arena that is mapped."""
+    peak_bytes: int = 0
+    """Activation memory at the largest request, where it is known."""
+    max_context: int = 0
+    """Tokens of input and output together; 0 for image and audio models."""
+    detail: str = ""
+    """For people: architecture and dtype, like "LlamaForCausalLM float32"."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded and takes prompts."""
+
+    footprint: Footprint
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The model cannot be loaded or served; the worker exits after this. Loading again would fail again."""
+
+    reason: str
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An engine's figures at one instant; all fields are of the same step."""
+
+    waiting: int = 0
+    running: int = 0
+    steps: int = 0
+    """Steps since the model was loaded."""
+    output_tokens: int = 0
+    """Tokens produced since the model was loaded."""
+    kv_blocks: int = 0
+    kv_blocks_free: int = 0
+    kv_used_bytes: int = 0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    """The worker's process lives. Sent from a thread of its own, so a long step does not silence it."""
+
+    loop_passes: int
+    """Passes of the worker's loop so far: a busy worker whose count stands still for long hangs."""
+    busy: bool
+    """Whether a step is under way."""
+
+
+class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
+    """All that one step produced."""
+
+    outputs: list[Output]
+    stats: EngineStats | None = None
+
+
+FromWorker = Hello | LoadProgress | Ready | LoadFailed | Heartbeat | Outputs
