@@ -12,7 +12,7 @@ export AQUAHOST_RUNTIME_DIR AQUAHOST_STATE_DIR
 finish() {
     status=$?
     trap - EXIT INT TERM
-    if [ -S "$AQUAHOST_RUNTIME_DIR/api.sock" ]; then aquahost down --now || true; fi
+    if [ -e "$AQUAHOST_RUNTIME_DIR/daemon.json" ]; then aquahost down --now || true; fi
     if [ "$status" -ne 0 ]; then
         echo "The demo failed; the daemon's log is $AQUAHOST_STATE_DIR/logs/daemon.log" >&2
     else

@@ -6,24 +6,46 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from aquahost.units import MIB, parse_bytes, parse_seconds
 
-Bytes = Annotated[
-    int,
-    BeforeValidator(parse_bytes),
-    Field(ge=0, json_schema_extra={"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}),
-]
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_seconds),
-    Field(ge=0, json_schema_extra={"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}),
-]
+
+def _bytes(value: object) -> int:
+    if not isinstance(value, str | int):
+        raise ValueError(f"{value!r} is no size; write a whole number of bytes, or text like 80GiB or 512MiB")
+    try:
+        size_bytes = parse_bytes(value)
+    except OverflowError:
+        size_bytes = _MAX_BYTES + 1
+    if size_bytes > _MAX_BYTES:
+        raise ValueError(f"{value!r} is more than any machine holds")
+    return size_bytes
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r} is no length of time; write seconds, or text like 30s, 500ms or 5m")
+    return parse_seconds(value)
+
+
+_MAX_BYTES = 1 << 60
+_SIZES: JsonDict = {"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}
+_TIMES: JsonDict = {"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra=_SIZES)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, json_schema_extra=_TIMES)]
 Rate = Annotated[float, Field(gt=0, description="bytes per second")]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*$"
+"""Names of models and tenants; they stand in URLs and in file names."""
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Kind(StrEnum):
@@ -111,7 +133,8 @@ class ModelSettings(_Settings):
     kind: Kind
     """What it makes: "llm" text, "image", "audio", or "toy" (no model, for trying things out)."""
     source: str = ""
-    """Hub id ("org/name"), folder, or "demo:chat", "demo:paint", "demo:sing"."""
+    """Hub id ("org/name"), folder, or "demo:chat", "demo:paint", "demo:sing". A folder that starts with "./", "../"
+    or "~/" is found from the folder of models.yaml, or from home."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -158,7 +181,7 @@ class Settings(_Settings):
 
     host: HostSettings = HostSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
-    tenants: dict[str, TenantSettings] = {}
+    tenants: dict[Name, TenantSettings] = {}
     """By name. Without tenants the API takes any key, or none."""
-    models: dict[str, ModelSettings] = {}
+    models: dict[Name, ModelSettings] = {}
     """By the name that clients ask for."""

@@ -1,0 +1,1 @@
+"""Which model goes where. Pure: values in, a choice out."""

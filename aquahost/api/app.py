@@ -1,0 +1,68 @@
+"""The ASGI application: all routes over one daemon."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aquahost import __version__
+from aquahost.api.audio import add_audio_routes
+from aquahost.api.auth import Gatekeeper
+from aquahost.api.chat import add_chat_routes
+from aquahost.api.completions import add_completion_routes
+from aquahost.api.contract import Daemon
+from aquahost.api.control import add_control_routes
+from aquahost.api.errors import CANCELLED_STATUS, install_error_handlers
+from aquahost.api.front import Front
+from aquahost.api.health import add_health_routes
+from aquahost.api.images import add_image_routes
+from aquahost.api.media_store import MediaStore
+from aquahost.api.models import add_model_routes
+from aquahost.api.openapi import install_openapi
+from aquahost.api.prompts import ClientGoneError
+from aquahost.clock import SystemClock
+
+_TAGS = [
+    {"name": "OpenAI", "description": "As OpenAI's API, with a few more fields. Errors have OpenAI's shape."},
+    {"name": "Health"},
+    {"name": "Control", "description": "On the daemon's Unix socket, or with the admin key."},
+]
+
+
+def build_app(daemon: Daemon) -> FastAPI:
+    """The API over `daemon`, to be run by any number of listeners; owns nothing that needs closing."""
+    app = FastAPI(
+        title="aquahost",
+        version=__version__,
+        description="One 8-GPU server as a responsive home for many generative models.",
+        openapi_tags=_TAGS,
+        redoc_url=None,
+        redirect_slashes=False,
+        # FastAPI's tracing would wrap every message of every stream, and record what clients wrote
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    settings = daemon.settings
+    front = Front(daemon=daemon, gate=Gatekeeper(settings), max_body_bytes=settings.host.max_body_bytes)
+    install_error_handlers(app)
+    app.add_exception_handler(ClientGoneError, _answer_nobody)
+    add_chat_routes(app, front)
+    add_completion_routes(app, front)
+    add_model_routes(app, front)
+    add_image_routes(app, front, MediaStore(SystemClock()))
+    add_audio_routes(app, front)
+    add_health_routes(app, daemon)
+    add_control_routes(app, front)
+    install_openapi(app)
+    return app
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    """The client left while it was sending; servers drop this reply."""
+    return Response(status_code=CANCELLED_STATUS)

@@ -1,0 +1,103 @@
+"""Who may ask: tenants by their API key, control routes by the Unix socket or the admin key."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from aquahost.api.errors import ForbiddenError, UnauthorizedError
+from aquahost.config.settings import Settings
+
+DEFAULT_TENANT = "default"
+"""Whoever asks where models.yaml names no tenants, and the daemon's own user on the Unix socket."""
+
+
+def on_unix_socket(scope: Scope) -> bool:
+    """Whether the request came over the daemon's Unix socket.
+
+    ASGI gives a listener on a Unix socket no port. The client's address would not do: uvicorn has none for a TCP
+    client that has already reset its connection.
+    """
+    server = scope.get("server")
+    return server is not None and server[1] is None
+
+
+class Gatekeeper:
+    """Checks keys, in time that does not depend on how much of a key is right."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tenants = {name: tenant.key.encode() for name, tenant in settings.tenants.items()}
+        self._admin_key = settings.host.admin_key.encode() if settings.host.admin_key else None
+
+    def tenant(self, scope: Scope) -> str:
+        """The tenant who asks. Raises UnauthorizedError for a missing or wrong key, ForbiddenError for a web page."""
+        key = _bearer_token(scope)
+        if not self._tenants:
+            _refuse_foreign_pages(scope)
+            return DEFAULT_TENANT
+        if key is None:
+            if on_unix_socket(scope):
+                return DEFAULT_TENANT
+            raise UnauthorizedError(
+                "the API key is missing; send it as 'Authorization: Bearer KEY'", code="missing_api_key"
+            )
+        found = None
+        for name, expected in self._tenants.items():
+            if hmac.compare_digest(key, expected):
+                found = name
+        if found is None:
+            raise UnauthorizedError("the API key is wrong", code="invalid_api_key")
+        return found
+
+    def require_control(self, scope: Scope) -> None:
+        """Pass requests on the Unix socket, and others that carry the admin key."""
+        if on_unix_socket(scope):
+            return
+        if self._admin_key is None:
+            raise ForbiddenError(
+                "control routes answer on the daemon's Unix socket only; set host.admin_key to open them over TCP"
+            )
+        key = _bearer_token(scope)
+        if key is None or not hmac.compare_digest(key, self._admin_key):
+            raise UnauthorizedError(
+                "control routes need the admin key over TCP: 'Authorization: Bearer KEY'", code="invalid_api_key"
+            )
+
+
+def _bearer_token(scope: Scope) -> bytes | None:
+    value = _header(scope, b"authorization")
+    if value is None:
+        return None
+    scheme, _, token = value.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" and token.strip() else None
+
+
+def _refuse_foreign_pages(scope: Scope) -> None:
+    """Without keys, a web page could reach this daemon by pointing its own host name at it (DNS rebinding).
+
+    Browsers name the page in Origin; other clients send none. A page served from an address or from localhost cannot
+    have been rebound, and cross-origin pages are stopped by the browser, since we grant no CORS and take only JSON.
+    """
+    origin = _header(scope, b"origin")
+    if origin is None or on_unix_socket(scope):
+        return
+    try:
+        host = urlsplit(origin.decode("latin-1")).hostname or ""
+    except ValueError:
+        host = ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ForbiddenError("web pages may not use this API unless models.yaml names tenants with keys") from None
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None

@@ -1,0 +1,85 @@
+"""What the API needs of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from aquahost.config.settings import Settings
+from aquahost.events import Event
+from aquahost.messages.prompts import Output, Request
+from aquahost.messages.snapshot import Snapshot
+
+
+class PromptStream(Protocol):
+    """A live prompt's outputs, for one reader."""
+
+    @property
+    def prompt_id(self) -> str:
+        """The id shown in the queue; `Daemon.cancel` takes it."""
+        ...
+
+    async def take(self) -> list[Output]:
+        """Wait for at least one output and return all there are; [] after the end.
+
+        The first output is Accepted or Finished(ERROR), the last one Finished.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Drop the prompt; does nothing if it has ended."""
+        ...
+
+
+class Daemon(Protocol):
+    """The hosted models. Methods raise `errors.RequestError`, which the API renders."""
+
+    @property
+    def settings(self) -> Settings:
+        """What models.yaml says."""
+        ...
+
+    def submit(self, model: str, request: Request, *, tenant: str) -> PromptStream:
+        """Queue a prompt."""
+        ...
+
+    def cancel(self, prompt_id: str) -> None:
+        """Cancel a live prompt; raises UnknownPromptError."""
+        ...
+
+    def load(self, name: str) -> None:
+        """Start loading a model; does nothing if it is loaded or loading."""
+        ...
+
+    async def unload(self, name: str, drain_s: float) -> None:
+        """Unload a model once its prompts have ended, at the latest after `drain_s`."""
+        ...
+
+    async def drain(self) -> None:
+        """Refuse new prompts from now on."""
+        ...
+
+    def request_shutdown(self, drain_s: float) -> None:
+        """Ask for the daemon's end."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Everything at this instant."""
+        ...
+
+    def health(self) -> list[str]:
+        """What is broken; empty if nothing is."""
+        ...
+
+    def readiness(self) -> list[str]:
+        """Why not every model is ready; empty if all are."""
+        ...
+
+    def events(self, after_seq: int) -> AsyncIterator[Event]:
+        """Events numbered above `after_seq`, then new ones as they happen."""
+        ...
+
+    def log_path(self, model: str | None) -> Path:
+        """Log file of a model's workers, or of the daemon."""
+        ...

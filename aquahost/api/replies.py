@@ -1,0 +1,151 @@
+"""The two ways to answer with prompts: one JSON (or binary) reply at the end, or server-sent events as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from aquahost.api.contract import Daemon
+from aquahost.api.errors import error_body
+from aquahost.api.prompts import Batch, ClientGoneError, PromptGroup, while_connected
+from aquahost.errors import RequestError
+from aquahost.messages.prompts import Output, Request
+
+SSE_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+"""For every event stream; the last one keeps nginx from buffering it."""
+
+_json = msgspec.json.Encoder()
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """`value` (a msgspec Struct, or plain data) as an HTTP reply."""
+    return Response(_json.encode(value), status, media_type="application/json")
+
+
+def sse_event(name: str, value: Any) -> bytes:
+    """`value` as a named server-sent event."""
+    return b"event: " + name.encode("ascii") + b"\ndata: " + _json.encode(value) + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Prompts to submit for one request."""
+
+    daemon: Daemon
+    model: str
+    requests: Sequence[Request]
+    tenant: str
+
+    def submit(self) -> PromptGroup:
+        """Submit them; raises RequestError."""
+        return PromptGroup(self.daemon, self.model, self.requests, self.tenant)
+
+
+class Collector(Protocol):
+    """Takes in the outputs of a request's prompts, then makes the reply."""
+
+    def add(self, index: int, outputs: list[Output]) -> None:
+        """Outputs of prompt number `index`."""
+        ...
+
+    def response(self) -> Response:
+        """The whole reply; asked for once, at the end."""
+        ...
+
+
+class EventEncoder(Protocol):
+    """Turns outputs of a request's prompts into server-sent events."""
+
+    def start(self) -> bytes:
+        """Events sent once every prompt has been accepted."""
+        ...
+
+    def encode(self, index: int, outputs: list[Output]) -> bytes:
+        """Events for outputs of prompt number `index`."""
+        ...
+
+    def end(self) -> bytes:
+        """Events that close a stream which did not fail."""
+        ...
+
+
+class _PromptResponse(Response):
+    """Submits the prompts when the server runs it, so that they live exactly as long as this call.
+
+    An ASGI application of its own: Starlette neither cancels handlers of clients that leave, nor streams without a
+    task group per reply.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self._ask = ask
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._ask.submit() as group:
+            try:
+                await while_connected(self._answer(group, scope, receive, send), receive)
+            except ClientGoneError:
+                return
+
+    async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class CollectedResponse(_PromptResponse):
+    """One reply once all prompts have ended."""
+
+    def __init__(self, ask: Ask, collect: Callable[[PromptGroup], Collector]) -> None:
+        super().__init__(ask)
+        self._collect = collect
+
+    async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
+        collector = self._collect(group)
+        batch = await group.first()
+        while True:
+            for index, outputs in batch:
+                collector.add(index, outputs)
+            if not group.live:
+                break
+            batch = await group.next()
+        await collector.response()(scope, receive, send)
+
+
+class EventStreamResponse(_PromptResponse):
+    """Server-sent events. Fails with a proper status until all prompts are accepted, then with an error event."""
+
+    def __init__(self, ask: Ask, encoder: Callable[[PromptGroup], EventEncoder]) -> None:
+        super().__init__(ask)
+        self._encoder = encoder
+
+    async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
+        encoder = self._encoder(group)
+        batch = await group.first()
+        await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+        try:
+            await _send_body(send, encoder.start() + _encode(encoder, batch))
+            while group.live:
+                await _send_body(send, _encode(encoder, await group.next()))
+            last = encoder.end()
+        except RequestError as error:
+            last = b"data: " + error_body(error) + b"\n\n"
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def _encode(encoder: EventEncoder, batch: Batch) -> bytes:
+    if len(batch) == 1:
+        return encoder.encode(*batch[0])
+    return b"".join([encoder.encode(index, outputs) for index, outputs in batch])
+
+
+async def _send_body(send: Send, body: bytes) -> None:
+    if body:
+        await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,49 @@
+"""`aquahost cancel`: end live prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aquahost.cli.exits import ExitCode, exit_code_of
+from aquahost.cli.models import complete_prompt
+from aquahost.cli.output import say, write_line
+from aquahost.cli.surroundings import surroundings
+from aquahost.errors import RequestError
+
+
+def cancel(
+    context: typer.Context,
+    ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID",
+            help="Ids as `aquahost queue` lists them.",
+            autocompletion=complete_prompt,
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Cancel live prompts.
+
+    Writes the ids of those that were cancelled. Ends with 4 if one is not (or no longer) live; the others are
+    cancelled all the same.
+
+    Examples:
+
+      aquahost cancel 3f9c1e
+
+      aquahost queue -q | xargs aquahost cancel
+    """
+    code = ExitCode.OK
+    with surroundings(context).client() as client:
+        for prompt_id in ids:
+            try:
+                client.cancel(prompt_id)
+            except RequestError as error:
+                say(f"aquahost: {error}")
+                code = max(code, exit_code_of(error))
+            else:
+                write_line(prompt_id)
+    raise typer.Exit(code)

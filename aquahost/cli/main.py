@@ -1,0 +1,94 @@
+"""The `aquahost` command: what there is, and where. Imports no command until it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from aquahost import __version__
+from aquahost.cli.exits import MEANINGS
+from aquahost.cli.lazy import LazyCommand, LazyGroup
+from aquahost.cli.output import write_line
+from aquahost.cli.surroundings import Surroundings
+
+_DAEMON, _MODELS, _PROMPTS, _MORE = "The daemon", "Models and GPUs", "Prompts", "More"
+
+COMMANDS = (
+    LazyCommand("up", "aquahost.cli.up:up", "Start the daemon and load its models.", _DAEMON),
+    LazyCommand("down", "aquahost.cli.down:down", "Stop the daemon.", _DAEMON),
+    LazyCommand("status", "aquahost.cli.status:status", "Show daemon, GPUs and models on one screen.", _DAEMON),
+    LazyCommand("logs", "aquahost.cli.logs:logs", "Show the log of the daemon or of a model.", _DAEMON),
+    LazyCommand("events", "aquahost.cli.events:events", "Show what happened, as it happens with -f.", _DAEMON),
+    LazyCommand("ps", "aquahost.cli.ps:ps", "List the models: state, GPU, memory, queue.", _MODELS),
+    LazyCommand("gpus", "aquahost.cli.gpus:gpus", "List the GPUs and what fills their memory.", _MODELS),
+    LazyCommand("load", "aquahost.cli.load:load", "Load models and wait until they are ready.", _MODELS),
+    LazyCommand("unload", "aquahost.cli.unload:unload", "Unload models, giving their prompts time to end.", _MODELS),
+    LazyCommand("run", "aquahost.cli.run:run", "Ask a model: stream text, save an image or a sound.", _PROMPTS),
+    LazyCommand("queue", "aquahost.cli.queue:queue", "List the live prompts.", _PROMPTS),
+    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts.", _PROMPTS),
+    LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
+    LazyCommand(
+        "bench",
+        "aquahost.cli.bench:bench",
+        "Measure this machine; daemons it needs are started and stopped apart from yours.",
+        _MORE,
+    ),
+)
+
+_EPILOG = f"""
+Without a models.yaml, `aquahost up` hosts a small packaged demo.
+
+Exit codes: {"; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items())}.
+
+Variables: AQUAHOST_CONFIG names the models.yaml, AQUAHOST_SOCKET the daemon's socket; AQUAHOST_HOST__PORT=9000 \
+sets host.port, and so on for all of host and scheduler; NO_COLOR turns colours off.
+"""
+
+
+class AquahostGroup(LazyGroup):
+    """All commands of aquahost."""
+
+    table = COMMANDS
+
+
+app = typer.Typer(
+    cls=AquahostGroup,
+    name="aquahost",
+    help="Host many generative models on one server; idle GPUs lend their memory.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        write_line(f"aquahost {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Give the commands their surroundings, unless a test has."""
+    context.ensure_object(Surroundings)
+
+
+def main() -> None:
+    """Run the command line; ends by SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app(prog_name="aquahost")
+    except BrokenPipeError:  # whoever read our output has left, and wants no complaint
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None

@@ -1,0 +1,45 @@
+"""Checks that span several keys of models.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aquahost.config.mistakes import KeyPath
+from aquahost.config.settings import EmulatedSettings
+from aquahost.config.yaml_tree import Value
+
+
+def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
+    """Each contradiction between keys, as the key to change and what is wrong; ignores what is malformed."""
+    top = _mapping(value)
+    yield from _missing_gpus(_mapping(top.get("host")), _mapping(top.get("models")))
+    yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
+
+
+def _missing_gpus(host: dict[str, Value], models: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    if host.get("driver") != "emulated":
+        return  # only a look at the machine can tell
+    gpus = _mapping(host.get("emulated")).get("gpus", EmulatedSettings().gpus)
+    for name, model in models.items():
+        gpu = _mapping(model).get("gpu")
+        if isinstance(gpu, int) and isinstance(gpus, int) and gpu >= gpus > 0 and not isinstance(gpu, bool):
+            last = "only 0" if gpus == 1 else f"0 to {gpus - 1}"
+            yield ("models", name, "gpu"), f"GPU {gpu} does not exist; host.emulated.gpus is {gpus}, so {last} or auto"
+
+
+def _shared_keys(host: dict[str, Value], tenants: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    owners: dict[str, str] = {}
+    admin_key = host.get("admin_key")
+    if isinstance(admin_key, str):
+        owners[admin_key] = "host.admin_key"
+    for name, tenant in tenants.items():
+        key = _mapping(tenant).get("key")
+        if not isinstance(key, str):
+            continue
+        if key in owners:
+            yield ("tenants", name, "key"), f"the same key as {owners[key]}; each needs its own"
+        owners.setdefault(key, f"tenants.{name}")
+
+
+def _mapping(value: Value) -> dict[str, Value]:
+    return value if isinstance(value, dict) else {}

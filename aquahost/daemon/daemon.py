@@ -1,0 +1,242 @@
+"""The daemon: models, their workers and their prompts, behind one object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import zmq
+
+from aquahost import __version__
+from aquahost.clock import Clock
+from aquahost.config.settings import Kind, Settings
+from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
+from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.listeners import check_socket_path
+from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.router import Router
+from aquahost.daemon.supervision import SupervisionLimits
+from aquahost.daemon.supervisor import Supervisor
+from aquahost.daemon.wall_time import utc_now
+from aquahost.daemon.worker_link import WorkerLink
+from aquahost.daemon.worker_log import log_file
+from aquahost.errors import ModelUnavailableError, StartError
+from aquahost.events import Event, EventKind
+from aquahost.messages.prompts import Request
+from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, Snapshot
+from aquahost.messages.wire import FromWorker, Outputs
+from aquahost.worker.spec import DriverSpec
+
+LONGEST_WAIT_S = 3600.0
+
+
+class Daemon:
+    """Hosts the configured models. Construct, `start`, and in the end `stop`.
+
+    All methods are called in the event loop's thread; those that are not coroutines return at once. `run_dir` is a
+    private folder of this run alone, `log_dir` the folder of the workers' logs; both exist.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        run_dir: Path,
+        log_dir: Path,
+        driver_name: str,
+        worker_driver: DriverSpec,
+        read_gpus: ReadGpus,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.run_id = run_dir.name
+        self.shutdown_requested = asyncio.Event()
+        """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
+        self._log_dir = log_dir
+        self._driver_name = driver_name
+        self._clock = clock
+        self._started_s = clock.now_s()
+        self._drain_until_s = float("inf")
+        self._draining = False
+        self._stir = asyncio.Event()
+        """Set when `stop` may have less to wait for."""
+        self._events = EventLog()
+        self._gpus = GpuWatch(read_gpus)
+        self._link = WorkerLink(_endpoint(run_dir), self._on_message)
+        limits = SupervisionLimits(
+            heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
+            step_timeout_s=settings.host.step_timeout_s,
+            max_restarts=settings.host.max_restarts,
+        )
+        self._models = {
+            name: HostedModel(name, model, limits, log_file(log_dir, name)) for name, model in settings.models.items()
+        }
+        self._router = Router(
+            self._models,
+            send=self._link.send,
+            want=self.load,
+            idle=self._on_idle,
+            events=self._events,
+            clock=clock,
+        )
+        self._supervisor = Supervisor(
+            self._models,
+            gpus=self._gpus,
+            endpoint=self._link.endpoint,
+            driver=worker_driver,
+            scheduler=settings.scheduler,
+            threads=_threads(settings),
+            send=self._link.send,
+            end_prompts=self._router.end_prompts,
+            events=self._events,
+            clock=clock,
+        )
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen for workers and begin to load the models; returns before they are ready. Raises StartError."""
+        try:
+            self._link.start()
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
+        await self._supervisor.start()
+        self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
+        for model in self._models.values():
+            if model.settings.autoload:
+                self._supervisor.load(model)
+
+    def request_shutdown(self, drain_s: float) -> None:
+        """Ask for the daemon's end: no new prompts, live ones may go on for `drain_s`. Asking again can only hurry."""
+        self._drain_until_s = min(self._drain_until_s, self._clock.now_s() + drain_s)
+        self._refuse_prompts()
+        self.shutdown_requested.set()
+        self._stir.set()
+
+    async def stop(self, drain_s: float) -> None:
+        """Drain, end every worker, and let go of all sockets. `request_shutdown` meanwhile shortens the draining."""
+        self.request_shutdown(drain_s)
+        while self._router.live and (left_s := self._drain_until_s - self._clock.now_s()) > 0:
+            self._stir.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), min(left_s, LONGEST_WAIT_S))
+        await self._supervisor.close()
+        self._link.close()
+        self._events.close()
+
+    async def drain(self) -> None:
+        """Refuse new prompts from now on."""
+        self._refuse_prompts()
+
+    # -- prompts -----------------------------------------------------------------------------------------------
+
+    def submit(self, model: str, request: Request, *, tenant: str) -> PromptStream:
+        """Queue a request with a model.
+
+        Raises UnknownModelError, InvalidRequestError for a kind of request that the model does not take,
+        QueueFullError, or ModelUnavailableError unless it is ready; an unloaded model begins to load by this.
+        """
+        return self._router.submit(model, request, tenant)
+
+    def cancel(self, prompt_id: str) -> None:
+        """Cancel a live prompt. Raises UnknownPromptError."""
+        self._router.cancel(prompt_id)
+
+    def queue_length(self, model: str) -> int:
+        """Live prompts of a model, waiting and running. Raises UnknownModelError."""
+        return len(self._router.model(model).prompts)
+
+    # -- models ------------------------------------------------------------------------------------------------
+
+    def load(self, name: str) -> None:
+        """Begin to load a model; does nothing where it is loading or ready. Raises UnknownModelError."""
+        model = self._router.model(name)
+        if self._draining:
+            raise ModelUnavailableError("the daemon is shutting down", code="shutting_down")
+        self._supervisor.load(model)
+
+    async def unload(self, name: str, drain_s: float) -> None:
+        """Unload a model, letting its prompts go on for `drain_s`; returns when its memory is free, or when someone
+        has asked to load it meanwhile. Raises UnknownModelError."""
+        model = self._router.model(name)
+        self._supervisor.unload(model, drain_s)
+        while model.state is ModelState.DRAINING:
+            await model.change()
+
+    # -- views -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Everything at this instant."""
+        now_s = self._clock.now_s()
+        models = self._models.values()
+        return Snapshot(
+            schema_version=SCHEMA_VERSION,
+            at=utc_now(),
+            version=__version__,
+            run_id=self.run_id,
+            pid=os.getpid(),
+            driver=self._driver_name,
+            uptime_s=now_s - self._started_s,
+            draining=self._draining,
+            gpus=self._gpus.views(models),
+            models=[model.view(now_s) for model in models],
+            prompts=self._router.views(now_s),
+            last_event_seq=self._events.last_seq,
+        )
+
+    def health(self) -> list[str]:
+        """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
+        now_s = self._clock.now_s()
+        silence_s = self.settings.host.heartbeat_timeout_s / 2
+        problems = (model.unhealthy(now_s, silence_s) for model in self._models.values())
+        return [*self._supervisor.faults, *(problem for problem in problems if problem)]
+
+    def readiness(self) -> list[str]:
+        """Why prompts are refused: shutting down, or models that should be ready and are not. Empty is ready."""
+        draining = ["the daemon is shutting down"] if self._draining else []
+        return [*draining, *(why for model in self._models.values() if (why := model.unready()))]
+
+    def events(self, after_seq: int) -> AsyncIterator[Event]:
+        """The kept events numbered above `after_seq`, then each new one, until the daemon stops."""
+        return self._events.follow(after_seq)
+
+    def log_path(self, model: str | None) -> Path:
+        """The log of a model's workers, or for None the daemon's own. Raises UnknownModelError."""
+        return self._router.model(model).log_path if model is not None else log_file(self._log_dir, None)
+
+    # -- pieces ------------------------------------------------------------------------------------------------
+
+    def _refuse_prompts(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._router.close()
+            self._events.add(EventKind.DAEMON_DRAINING, "new prompts are refused")
+
+    def _on_message(self, worker_id: int, message: FromWorker) -> None:
+        if isinstance(message, Outputs):
+            self._router.on_outputs(message.outputs)
+            if message.stats is not None:
+                self._supervisor.on_stats(worker_id, message.stats)
+        else:
+            self._supervisor.on_message(worker_id, message)
+
+    def _on_idle(self, model: HostedModel) -> None:
+        self._supervisor.prompts_gone(model)
+        self._stir.set()
+
+
+def _endpoint(run_dir: Path) -> str:
+    path = run_dir / "workers.sock"
+    check_socket_path(path)
+    return f"ipc://{path}"
+
+
+def _threads(settings: Settings) -> int:
+    """torch threads of one worker: the cores (or `cpu_threads`) shared out, at least one."""
+    threads = settings.host.cpu_threads or len(os.sched_getaffinity(0))
+    workers = sum(model.kind is not Kind.TOY for model in settings.models.values())
+    return max(1, threads // max(1, workers))

@@ -1,0 +1,72 @@
+"""The daemon's recent events, and those who follow them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+
+from aquahost.daemon.wall_time import utc_now
+from aquahost.events import Event, EventKind
+
+logger = logging.getLogger(__name__)
+
+KEPT = 2048
+
+
+class EventLog:
+    """The last `kept` events. Followers read at their own pace; one that falls behind by more misses the oldest."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._events: deque[Event] = deque(maxlen=kept)
+        self._last_seq = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._last_seq
+
+    def add(self, kind: EventKind, message: str, *, model: str | None = None, prompt_id: str | None = None) -> Event:
+        """Number, keep and spread an event."""
+        self._last_seq += 1
+        event = Event(seq=self._last_seq, at=utc_now(), kind=kind, message=message, model=model, prompt_id=prompt_id)
+        self._events.append(event)
+        logger.log(logging.DEBUG if prompt_id else logging.INFO, "%s", message)
+        self._wake()
+        return event
+
+    def since(self, after_seq: int) -> list[Event]:
+        """The kept events numbered above `after_seq`, oldest first."""
+        new = min(max(0, self._last_seq - after_seq), len(self._events))
+        return list(itertools.islice(self._events, len(self._events) - new, None))
+
+    async def follow(self, after_seq: int) -> AsyncIterator[Event]:
+        """The kept events numbered above `after_seq`, then each new one, until the log is closed."""
+        while True:
+            for event in self.since(after_seq):
+                after_seq = event.seq
+                yield event
+            if self._last_seq > after_seq:
+                continue
+            if self._closed:
+                return
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+
+    def close(self) -> None:
+        """End all followers once they have read what there is."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,98 @@
+"""Everything the daemon knows of one configured model."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aquahost.config.settings import ModelSettings
+from aquahost.daemon.completion_rate import CompletionRate
+from aquahost.daemon.live_prompt import LivePrompt
+from aquahost.daemon.supervision import Supervision, SupervisionLimits
+from aquahost.daemon.worker_process import WorkerProcess
+from aquahost.messages.snapshot import ModelState, ModelView
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+
+
+class HostedModel:
+    """A model, its worker and its prompts. The supervisor writes what concerns the worker, the router the prompts."""
+
+    def __init__(self, name: str, settings: ModelSettings, limits: SupervisionLimits, log_path: Path) -> None:
+        self.name = name
+        self.settings = settings
+        self.log_path = log_path
+        self.supervision = Supervision(name, limits)
+        self.wanted = False
+        """Whether it ought to be loaded: asked for, and not unloaded since."""
+
+        self.worker_id: int | None = None
+        """The worker that runs or is being begun."""
+        self.process: WorkerProcess | None = None
+        self.kill_requested = False
+        """A worker that is just being begun is to be killed."""
+        self.gpu: int | None = None
+        self.load: LoadProgress | None = None
+        self.footprint: Footprint | None = None
+        self.stats: EngineStats | None = None
+        self.resident_bytes: int | None = None
+
+        self.prompts: dict[str, LivePrompt] = {}
+        """Live prompts by id, in order of arrival."""
+        self.completions = CompletionRate()
+        self._changed = asyncio.Event()
+
+    @property
+    def state(self) -> ModelState:
+        """Where it stands."""
+        return self.supervision.state
+
+    def tell_change(self) -> None:
+        """Wake whoever waits for a change of state."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self) -> None:
+        """Wait for the next change of state."""
+        await self._changed.wait()
+
+    def unhealthy(self, now_s: float, silence_s: float) -> str | None:
+        """Why its worker, which should run, is dead or seems hung (no sign of life for `silence_s`); None if well."""
+        if self.wanted and self.supervision.worker_died:
+            return f"{self.name} is {self.state}: {self.supervision.reason}"
+        silent_s = self.supervision.silent_s(now_s)
+        return f"{self.name}: no sign of life for {silent_s:.0f} s" if silent_s > silence_s else None
+
+    def unready(self) -> str | None:
+        """Why it does not take prompts, though it should; None if it does or need not."""
+        if not self.wanted or self.state is ModelState.READY:
+            return None
+        reason = self.supervision.reason
+        return f"{self.name} is {self.state}" + (f": {reason}" if reason else "")
+
+    def forget_worker(self) -> None:
+        """Clear what was true of a worker that has ended."""
+        self.worker_id = self.process = self.gpu = None
+        self.load = self.footprint = self.stats = self.resident_bytes = None
+        self.kill_requested = False
+
+    def view(self, now_s: float) -> ModelView:
+        """What a snapshot shows of it."""
+        supervision = self.supervision
+        ready_since_s = supervision.ready_since_s
+        return ModelView(
+            name=self.name,
+            kind=str(self.settings.kind),
+            source=self.settings.source,
+            state=supervision.state,
+            gpu=self.gpu,
+            pid=self.process.pid if self.process else None,
+            restarts=supervision.restarts,
+            reason=supervision.reason,
+            load=self.load if supervision.state is ModelState.LOADING else None,
+            footprint=self.footprint,
+            stats=self.stats,
+            queue=len(self.prompts),
+            max_queue=self.settings.max_queue,
+            ready_for_s=None if ready_since_s is None else now_s - ready_since_s,
+            resident_bytes=self.resident_bytes,
+        )

@@ -1,0 +1,72 @@
+"""The sockets that the HTTP API listens on, bound before anything slow begins."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+
+from aquahost.errors import StartError
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes in the path of a Unix socket, as Linux has it."""
+BACKLOG = 1024
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises StartError if `path` is longer than the system allows for a socket."""
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise StartError(f"the path {path} is too long for a socket; set AQUAHOST_RUNTIME_DIR to a shorter one")
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """Listen on a TCP port; 0 takes any free one. Raises StartError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise StartError(f"cannot listen on {host!r}: {error.strerror}; host.listen must be this machine's") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is taken; choose another with --port (0 takes any free one)"
+            ) from error
+        raise StartError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from error
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Listen on a Unix socket that only this user may open (0600), in place of one whose daemon is dead.
+
+    Raises StartError if a daemon listens there, or if the socket cannot be made.
+    """
+    check_socket_path(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            _refuse_if_served(path)
+            path.unlink()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The mask, because a mode changed afterwards would leave a moment in which others may connect.
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot make the socket {path}: {error.strerror}") from error
+    except StartError:
+        listener.close()
+        raise
+    return listener
+
+
+def _refuse_if_served(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            probe.connect(str(path))
+            raise StartError(f"a daemon already listens on {path}; stop it, or set AQUAHOST_SOCKET to another path")

@@ -1,0 +1,57 @@
+"""Where the daemon's log goes: its file, and standard error for whoever watches it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from aquahost.errors import StartError
+
+MOST_BYTES = 8 << 20
+KEPT_FILES = 2
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Log to `path` and to standard error while the context lasts. Raises StartError if `path` cannot be written.
+
+    AQUAHOST_LOG_LEVEL sets how much (DEBUG, INFO, WARNING, ERROR).
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+    except OSError as error:
+        raise StartError(
+            f"cannot write the log {path}: {error.strerror}; set AQUAHOST_LOG_DIR to a folder of your own"
+        ) from error
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handlers: list[logging.Handler] = [file]
+    if not _is_stderr(path):
+        terminal = logging.StreamHandler(sys.stderr)
+        terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handlers.append(terminal)
+    root = logging.getLogger()
+    level_before = root.level
+    root.setLevel(os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper())
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.setLevel(level_before)
+        for handler in handlers:
+            root.removeHandler(handler)
+        file.close()
+
+
+def _is_stderr(path: Path) -> bool:
+    """Whether standard error already goes to that file, as for a daemon in the background."""
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,199 @@
+"""Prompts in, outputs out: each to the worker or the stream it belongs to."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Callable, Mapping
+
+from aquahost.clock import Clock
+from aquahost.config.settings import Kind
+from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.live_prompt import LivePrompt, request_kind
+from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.errors import (
+    InvalidRequestError,
+    ModelUnavailableError,
+    QueueFullError,
+    RequestError,
+    UnknownModelError,
+    UnknownPromptError,
+)
+from aquahost.events import EventKind
+from aquahost.messages.prompts import (
+    AudioRequest,
+    ErrorDetail,
+    Finished,
+    FinishReason,
+    ImageRequest,
+    Output,
+    Prompt,
+    Request,
+    TextRequest,
+)
+from aquahost.messages.snapshot import ModelState, PromptView
+from aquahost.messages.wire import Cancel, Submit, ToWorker
+from aquahost.units import format_seconds
+
+TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] = {
+    Kind.LLM: TextRequest,
+    Kind.TOY: TextRequest,
+    Kind.IMAGE: ImageRequest,
+    Kind.AUDIO: AudioRequest,
+}
+MAKES = {Kind.LLM: "text", Kind.TOY: "text", Kind.IMAGE: "images", Kind.AUDIO: "audio"}
+LOADING_RETRY_S = 5.0
+
+
+class Router:
+    """Owns the live prompts. All methods are called in the event loop's thread and return at once.
+
+    `send` hands a message to a worker; `want` asks for a model to be loaded; `idle` is told whenever a model's last
+    live prompt has ended.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, HostedModel],
+        *,
+        send: Callable[[int, ToWorker], bool],
+        want: Callable[[str], None],
+        idle: Callable[[HostedModel], None],
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._models = models
+        self._send = send
+        self._want = want
+        self._idle = idle
+        self._events = events
+        self._clock = clock
+        self._prompts: dict[str, LivePrompt] = {}
+        self._closed = False
+
+    def model(self, name: str) -> HostedModel:
+        """The model of that name. Raises UnknownModelError naming the nearest one."""
+        model = self._models.get(name)
+        if model is None:
+            near = difflib.get_close_matches(name, self._models, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self._models) or 'none'}"
+            raise UnknownModelError(f"no model {name!r}{hint}", param="model", code="model_not_found")
+        return model
+
+    def submit(self, name: str, request: Request, tenant: str) -> PromptStream:
+        """Pass a request on to the model's worker. Raises the RequestError that says why it cannot be served now."""
+        model = self.model(name)
+        if not isinstance(request, TAKES[model.settings.kind]):
+            makes = MAKES[model.settings.kind]
+            raise InvalidRequestError(f"the model {name!r} makes {makes}; use the route for that", param="model")
+        worker_id = self._ready_worker(model)
+        now_s = self._clock.now_s()
+        if len(model.prompts) >= model.settings.max_queue:
+            raise QueueFullError(
+                f"the queue of {name!r} is full ({len(model.prompts)} prompts); try again later",
+                code="queue_full",
+                retry_after_s=model.completions.retry_after_s(now_s),
+            )
+        prompt = Prompt(id=secrets.token_hex(6), model=name, tenant=tenant, request=request, created_s=now_s)
+        stream = PromptStream(prompt.id, self.cancel)
+        self._prompts[prompt.id] = model.prompts[prompt.id] = LivePrompt(prompt, stream, worker_id)
+        self._send(worker_id, Submit(prompt))
+        self._events.add(
+            EventKind.PROMPT_QUEUED, f"{request_kind(prompt)} prompt for {name}", model=name, prompt_id=prompt.id
+        )
+        return stream
+
+    def cancel(self, prompt_id: str) -> None:
+        """End a prompt as cancelled. Raises UnknownPromptError if it is not live."""
+        live = self._prompts.get(prompt_id)
+        if live is None:
+            raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
+        self._drop(live, Finished(prompt_id=prompt_id, reason=FinishReason.CANCELLED))
+
+    def on_outputs(self, outputs: list[Output]) -> None:
+        """Spread what one step of a worker produced. Outputs of prompts cancelled meanwhile are dropped."""
+        now_s = self._clock.now_s()
+        prompts = self._prompts
+        for output in outputs:
+            live = prompts.get(output.prompt_id)
+            if live is None:
+                continue
+            if isinstance(output, Finished):
+                self._retire(live, output)
+            else:
+                live.note(output, now_s)
+                live.stream.feed(output)
+
+    def end_prompts(self, model: HostedModel, error: ErrorDetail) -> None:
+        """Fail all live prompts of a model."""
+        for live in list(model.prompts.values()):
+            self._drop(live, Finished(prompt_id=live.prompt.id, reason=FinishReason.ERROR, error=error))
+
+    def close(self) -> None:
+        """Refuse prompts from now on; the live ones go on."""
+        self._closed = True
+
+    @property
+    def live(self) -> int:
+        """Number of live prompts."""
+        return len(self._prompts)
+
+    def views(self, now_s: float) -> list[PromptView]:
+        """What a snapshot shows of the live prompts, oldest first."""
+        return [live.view(now_s) for live in self._prompts.values()]
+
+    def _ready_worker(self, model: HostedModel) -> int:
+        if self._closed:
+            raise ModelUnavailableError("the daemon is shutting down", code="shutting_down")
+        if model.state is ModelState.UNLOADED:
+            self._want(model.name)
+        if model.state is ModelState.READY and model.worker_id is not None:
+            return model.worker_id
+        raise _unavailable(model)
+
+    def _drop(self, live: LivePrompt, finished: Finished) -> None:
+        """End a prompt on our side's wish; its worker is told to forget it."""
+        self._send(live.worker_id, Cancel(live.prompt.id))
+        self._retire(live, finished)
+
+    def _retire(self, live: LivePrompt, finished: Finished) -> None:
+        prompt = live.prompt
+        model = self._models[prompt.model]
+        now_s = self._clock.now_s()
+        del self._prompts[prompt.id], model.prompts[prompt.id]
+        model.completions.note(now_s)
+        live.stream.feed(finished)
+        kind, what = _ending(finished)
+        message = f"{request_kind(prompt)} prompt for {prompt.model} {what} after "
+        message += format_seconds(now_s - prompt.created_s)
+        self._events.add(kind, message, model=prompt.model, prompt_id=prompt.id)
+        if not model.prompts:
+            self._idle(model)
+
+
+def _ending(finished: Finished) -> tuple[EventKind, str]:
+    match finished.reason:
+        case FinishReason.CANCELLED:
+            return EventKind.PROMPT_CANCELLED, "was cancelled"
+        case FinishReason.ERROR:
+            code = finished.error.code or finished.error.type if finished.error else "error"
+            return EventKind.PROMPT_FAILED, f"failed ({code})"
+    return EventKind.PROMPT_FINISHED, "finished"
+
+
+def _unavailable(model: HostedModel) -> RequestError:
+    name, reason = model.name, model.supervision.reason
+    match model.state:
+        case ModelState.FAILED:
+            return ModelUnavailableError(f"the model {name!r} failed: {reason}", code="model_failed")
+        case ModelState.DRAINING:
+            return ModelUnavailableError(
+                f"the model {name!r} is being unloaded", code="model_draining", retry_after_s=LOADING_RETRY_S
+            )
+    again = f" again, since {reason}" if reason else ""
+    return ModelUnavailableError(
+        f"the model {name!r} is being loaded{again}; try again soon",
+        code="model_loading",
+        retry_after_s=LOADING_RETRY_S,
+    )

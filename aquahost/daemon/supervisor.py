@@ -1,0 +1,278 @@
+"""Carries out what `Supervision` decides: begins workers, watches them, stops and kills them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from aquahost.clock import Clock
+from aquahost.config.settings import SchedulerSettings
+from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.gpu_watch import GpuWatch
+from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.lifecycle import (
+    Announce,
+    EndPrompts,
+    HeartbeatHeard,
+    Instruction,
+    KillWorker,
+    LoadRefused,
+    LoadRequested,
+    PromptsGone,
+    SpawnWorker,
+    StopWorker,
+    SupervisionEvent,
+    TimePassed,
+    UnloadRequested,
+    WorkerExited,
+    WorkerReady,
+)
+from aquahost.daemon.worker_log import last_line
+from aquahost.daemon.worker_process import WorkerProcess, describe_end
+from aquahost.errors import LoadError
+from aquahost.messages.prompts import ErrorDetail
+from aquahost.messages.wire import (
+    EngineStats,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    LoadFailed,
+    LoadProgress,
+    Ready,
+    Stop,
+    ToWorker,
+)
+from aquahost.worker.spec import DriverSpec, WorkerSpec
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+POLL_S = 1.0
+RETRY_AFTER_CRASH_S = 5.0
+
+
+class Supervisor:
+    """Owns every model's worker. All methods are called in the event loop's thread.
+
+    A worker belongs to the model whose `worker_id` it has; messages of earlier workers are dropped.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, HostedModel],
+        *,
+        gpus: GpuWatch,
+        endpoint: str,
+        driver: DriverSpec,
+        scheduler: SchedulerSettings,
+        threads: int,
+        send: Callable[[int, ToWorker], bool],
+        end_prompts: Callable[[HostedModel, ErrorDetail], None],
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._models = models
+        self._gpus = gpus
+        self._endpoint = endpoint
+        self._driver = driver
+        self._scheduler = scheduler.model_dump(mode="json")
+        self._threads = threads
+        self._send = send
+        self._end_prompts = end_prompts
+        self._events = events
+        self._clock = clock
+        self._by_worker: dict[int, HostedModel] = {}
+        self._last_worker_id = 0
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        self.faults: list[str] = []
+        """Of the supervisor itself: anything here means that the daemon must be restarted."""
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to watch."""
+        await self._gpus.refresh()
+        self._begin(self._tick(), self._watchers)
+        self._begin(self._poll(), self._watchers)
+
+    async def close(self) -> None:
+        """Fail the prompts that still live, stop every worker, kill those that do not stop, and wait for their end."""
+        for model in self._models.values():
+            self.unload(model, 0.0)
+        while self._workers:
+            await asyncio.wait(self._workers)
+        for task in self._watchers:
+            task.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    def load(self, model: HostedModel) -> None:
+        """Have the model loaded; does nothing where it is loading or ready."""
+        model.wanted = True
+        self.handle(model, LoadRequested())
+
+    def unload(self, model: HostedModel, drain_s: float) -> None:
+        """Have the model unloaded; its prompts may go on for `drain_s`."""
+        model.wanted = False
+        self.handle(model, UnloadRequested(drain_s, len(model.prompts)))
+
+    def prompts_gone(self, model: HostedModel) -> None:
+        """The model's last live prompt has ended."""
+        self.handle(model, PromptsGone())
+
+    def on_message(self, worker_id: int, message: FromWorker) -> None:
+        """A worker says something about itself."""
+        model = self._by_worker.get(worker_id)
+        if model is None:
+            return
+        match message:
+            case Heartbeat(loop_passes, busy):
+                self.handle(model, HeartbeatHeard(loop_passes, busy))
+            case LoadProgress():
+                model.load = message
+            case Ready(footprint):
+                model.footprint = footprint
+                self.handle(model, WorkerReady())
+            case LoadFailed(reason):
+                self.handle(model, LoadRefused(reason))
+            case Hello(pid):
+                logger.debug("worker %d of %s says hello as pid %d", worker_id, model.name, pid)
+
+    def on_stats(self, worker_id: int, stats: EngineStats) -> None:
+        """A worker reports its engine's figures."""
+        model = self._by_worker.get(worker_id)
+        if model is not None:
+            model.stats = stats
+
+    def handle(self, model: HostedModel, event: SupervisionEvent) -> None:
+        """Let the state machine take in `event` and carry out what it says."""
+        before = model.state
+        for instruction in model.supervision.handle(event, self._clock.now_s()):
+            self._carry_out(model, instruction)
+        if model.state is not before:
+            model.tell_change()
+
+    # -- instructions ------------------------------------------------------------------------------------------
+
+    def _carry_out(self, model: HostedModel, instruction: Instruction) -> None:
+        match instruction:
+            case SpawnWorker():
+                self._spawn(model)
+            case StopWorker():
+                if model.worker_id is not None:
+                    self._send(model.worker_id, Stop())
+            case KillWorker():
+                self._kill(model)
+            case EndPrompts(message, code):
+                retry_after_s = RETRY_AFTER_CRASH_S if code == "worker_died" else None
+                error = ErrorDetail(
+                    message=message,
+                    status=503,
+                    type="service_unavailable_error",
+                    code=code,
+                    retry_after_s=retry_after_s,
+                )
+                self._end_prompts(model, error)
+            case Announce(kind, message):
+                self._events.add(kind, message, model=model.name)
+
+    def _spawn(self, model: HostedModel) -> None:
+        self._last_worker_id += 1
+        model.forget_worker()
+        model.worker_id = self._last_worker_id
+        self._by_worker[self._last_worker_id] = model
+        self._begin(self._attend(model, self._last_worker_id), self._workers)
+
+    def _kill(self, model: HostedModel) -> None:
+        if model.process is not None:
+            model.process.kill()
+        else:
+            model.kill_requested = True
+
+    # -- a worker's life ---------------------------------------------------------------------------------------
+
+    async def _attend(self, model: HostedModel, worker_id: int) -> None:
+        """Begin a worker, wait for its end, and report it."""
+        event: SupervisionEvent
+        try:
+            gpu = await self._gpus.assign(model, self._models.values())
+            event = WorkerExited(await self._run(model, self._spec(model, worker_id, gpu)))
+        except LoadError as error:
+            event = LoadRefused(str(error), worker_runs=False)
+        except OSError as error:
+            event = WorkerExited(f"could not be started: {error}")
+        del self._by_worker[worker_id]
+        model.forget_worker()
+        self.handle(model, event)
+
+    async def _run(self, model: HostedModel, spec: WorkerSpec) -> str:
+        """Run one worker to its end; returns how it ended."""
+        log_bytes = await asyncio.to_thread(_size, model.log_path)
+        model.process = await WorkerProcess.spawn(spec, model.log_path)
+        if model.kill_requested:
+            model.process.kill()
+        status = await model.process.wait()
+        line = await asyncio.to_thread(last_line, model.log_path, log_bytes)
+        return describe_end(status, line)
+
+    def _spec(self, model: HostedModel, worker_id: int, gpu: int) -> WorkerSpec:
+        return WorkerSpec(
+            name=model.name,
+            worker_id=worker_id,
+            endpoint=self._endpoint,
+            parent_pid=os.getpid(),
+            gpu=gpu,
+            threads=self._threads,
+            driver=self._driver,
+            model=model.settings.model_dump(mode="json"),
+            scheduler=self._scheduler,
+        )
+
+    # -- watching ----------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            for model in self._models.values():
+                self.handle(model, TimePassed())
+            await asyncio.sleep(TICK_S)
+
+    async def _poll(self) -> None:
+        """Read, a few times a minute, what workers do not report themselves."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._gpus.refresh()
+            running = [model for model in self._models.values() if model.process is not None]
+            pids = [model.process.pid for model in running if model.process is not None]
+            for model, resident_bytes in zip(running, await asyncio.to_thread(_resident, pids), strict=True):
+                model.resident_bytes = resident_bytes if model.process is not None else None
+
+    def _begin(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._note_fault)
+
+    def _note_fault(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("the supervisor broke", exc_info=error)
+            self.faults.append(f"the daemon's supervisor broke ({type(error).__name__}); restart the daemon")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _resident(pids: list[int]) -> list[int | None]:
+    """Resident bytes of each process; None for one that is gone."""
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    found: list[int | None] = []
+    for pid in pids:
+        try:
+            found.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page_bytes)
+        except (OSError, IndexError):
+            found.append(None)
+    return found

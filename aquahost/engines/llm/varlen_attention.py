@@ -1,0 +1,75 @@
+"""Attention by torch's own paged kernel on GPUs: decodes and chunks in one call, blocks read where they lie."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import torch
+
+from aquahost.engines.llm.batch import PackedBatch
+from aquahost.engines.llm.block_tables import BlockTables
+from aquahost.engines.llm.kv_cache import KvCache
+from aquahost.engines.llm.paged_attention import AttentionCall
+
+
+def varlen_is_available(dtype: torch.dtype) -> bool:
+    """Whether torch at hand has `varlen_attn` with a block table, and its kernel takes `dtype`."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "block_table" in inspect.signature(varlen_attn).parameters and dtype in (torch.float16, torch.bfloat16)
+
+
+class VarlenAttention:
+    """Makes each step's `AttentionBatch`."""
+
+    def __init__(self, cache: KvCache, tables: BlockTables) -> None:
+        self.cache = cache
+        self.tables = tables
+
+    def begin(self, batch: PackedBatch) -> VarlenStep:
+        """Attention of one step."""
+        return VarlenStep(self.cache, self.tables, batch)
+
+
+class VarlenStep:
+    """One step: its cumulative lengths and block table, shared by all layers."""
+
+    def __init__(self, cache: KvCache, tables: BlockTables, batch: PackedBatch) -> None:
+        device = batch.rows.device
+        slots = np.concatenate([batch.decode_slots, np.array([c.slot for c in batch.chunks], dtype=np.int64)])
+        queries = np.concatenate([np.ones_like(batch.decode_slots), [c.count for c in batch.chunks]]).astype(np.int32)
+        used = np.concatenate([batch.decode_lengths, [c.start + c.count for c in batch.chunks]]).astype(np.int32)
+        blocks = cache.layout.blocks_for(int(used.max()))
+        self._cache = cache
+        self._rows = batch.rows
+        self._most_queries, self._most_keys = int(queries.max()), int(used.max())
+        self._ends = torch.from_numpy(np.concatenate([[0], queries.cumsum()]).astype(np.int32)).to(device)
+        self._used = torch.from_numpy(used).to(device)
+        self._table = torch.from_numpy(tables.blocks[slots, :blocks].astype(np.int32)).to(device)
+
+    def attend(self, call: AttentionCall) -> torch.Tensor:
+        """Write K and V, then attend through the block table."""
+        from torch.nn.attention.varlen import varlen_attn
+
+        cache, layer = self._cache, call.layer
+        cache.key_rows[layer].index_copy_(0, self._rows, call.key[0].transpose(0, 1))
+        cache.value_rows[layer].index_copy_(0, self._rows, call.value[0].transpose(0, 1))
+        result = varlen_attn(
+            call.query[0].transpose(0, 1).contiguous(),
+            cache.key_blocks[layer],
+            cache.value_blocks[layer],
+            self._ends,
+            None,
+            self._most_queries,
+            self._most_keys,
+            scale=call.scale,
+            window_size=(-1 if call.window is None else call.window - 1, 0),
+            enable_gqa=True,
+            seqused_k=self._used,
+            block_table=self._table,
+        )
+        out: torch.Tensor = result[0] if isinstance(result, tuple) else result
+        return out[None]

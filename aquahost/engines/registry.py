@@ -1,0 +1,34 @@
+"""From a model's kind to its engine; the heavy imports of one kind never load for another."""
+
+from __future__ import annotations
+
+from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
+from aquahost.engines.device import EngineDevice
+from aquahost.engines.engine import Engine, ReportProgress
+
+
+def load_engine(
+    name: str,
+    settings: ModelSettings,
+    scheduler: SchedulerSettings,
+    device: EngineDevice,
+    report: ReportProgress,
+) -> Engine:
+    """Load the model of this entry onto `device`. Raises LoadError with the reason if it can't be served."""
+    match settings.kind:
+        case Kind.LLM:
+            from aquahost.engines.llm.load import load_llm
+
+            return load_llm(name, settings, scheduler, device, report)
+        case Kind.IMAGE:
+            from aquahost.engines.diffusion import load_image
+
+            return load_image(name, settings, scheduler, device, report)
+        case Kind.AUDIO:
+            from aquahost.engines.audio import load_audio
+
+            return load_audio(name, settings, scheduler, device, report)
+        case Kind.TOY:
+            from aquahost.engines.toy import ToyEngine
+
+            return ToyEngine(name, settings, scheduler, device, report)

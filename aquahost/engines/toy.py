@@ -1,0 +1,222 @@
+"""An engine without a model: chosen load and step times, lorem ipsum for every prompt."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+
+from aquahost.config.settings import ModelSettings, SchedulerSettings
+from aquahost.engines.engine import ReportProgress
+from aquahost.errors import InvalidRequestError, LoadError
+from aquahost.messages.prompts import (
+    Accepted,
+    Finished,
+    FinishReason,
+    Output,
+    Prompt,
+    PromptState,
+    StateChanged,
+    TextRequest,
+    TokenChoice,
+    TokenLogprob,
+    Tokens,
+)
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+
+DEFAULT_TOKENS = 32
+"""Words of a reply whose length is not asked for."""
+LOAD_STEPS = 10
+LOREM = (
+    "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore "
+    "magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris nisi aliquip ex ea commodo "
+    "consequat duis aute irure in reprehenderit voluptate velit esse cillum fugiat nulla pariatur excepteur sint "
+    "occaecat cupidatat non proident sunt culpa qui officia deserunt mollit anim id est laborum"
+)
+WORDS = tuple(" " + word for word in LOREM.split())
+"""The vocabulary; a token's id is its index."""
+
+Sleep = Callable[[float], None]
+
+
+def load_toy(settings: ModelSettings, scheduler: SchedulerSettings, report: ReportProgress) -> ToyEngine:
+    """Pretend to load for `load_s`, reporting progress. Raises LoadError if the model's entry asks for it (`fail`)."""
+    toy = settings.toy
+    for done in range(LOAD_STEPS):
+        report(LoadProgress("pretending to load", done, LOAD_STEPS, "steps"))
+        time.sleep(toy.load_s / LOAD_STEPS)
+    if toy.fail is not None:
+        raise LoadError(toy.fail)
+    report(LoadProgress("pretending to load", LOAD_STEPS, LOAD_STEPS, "steps"))
+    return ToyEngine(settings, scheduler)
+
+
+class _Reply:
+    """The words still owed to one prompt. The reply depends on the prompt's text alone."""
+
+    __slots__ = ("finish", "first", "input_tokens", "last_text", "length", "logprobs", "prefix", "prompt_id", "sent")
+
+    def __init__(self, prompt: Prompt, request: TextRequest) -> None:
+        text = _text_of(request)
+        sampling = request.sampling
+        self.prompt_id = prompt.id
+        self.input_tokens = len(request.token_ids) if request.token_ids is not None else len(text.split())
+        self.first = zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(WORDS)
+        self.sent = 0
+        self.prefix = text if request.echo else ""
+        self.length = sampling.max_tokens if sampling.max_tokens is not None else DEFAULT_TOKENS
+        self.finish = FinishReason.STOP if sampling.max_tokens is None else FinishReason.LENGTH
+        self.last_text: str | None = None
+        self.logprobs = sampling.logprobs
+        if sampling.stop:
+            self._stop_before(sampling.stop)
+
+    def next(self) -> Tokens:
+        """The next word."""
+        sent = self.sent
+        token_id = (self.first + sent) % len(WORDS)
+        self.sent = sent + 1
+        text = self.prefix + self._word(0) if sent == 0 else WORDS[token_id]
+        if self.sent == self.length and self.last_text is not None:
+            text = self.last_text
+        logprobs = None if self.logprobs is None else [self._choice(token_id)]
+        return Tokens(self.prompt_id, text, [token_id], logprobs)
+
+    def _word(self, position: int) -> str:
+        word = WORDS[(self.first + position) % len(WORDS)]
+        return word.lstrip() if position == 0 and not self.prefix else word
+
+    def _stop_before(self, stops: tuple[str, ...]) -> None:
+        """Cut the reply, which is known beforehand, at the first stop string; the echoed prompt is not searched."""
+        text = ""
+        ends = []
+        longest = max(len(stop) for stop in stops)
+        # The words repeat, so a stop string that is not met in the first round is never met.
+        for position in range(min(self.length, len(WORDS) + longest)):
+            searched = max(0, len(text) - longest)
+            text += self._word(position)
+            ends.append(len(text))
+            found = [at for stop in stops if stop and (at := text.find(stop, searched)) >= 0]
+            if found:
+                self._cut(text, ends, min(found))
+                return
+
+    def _cut(self, text: str, ends: list[int], at: int) -> None:
+        self.finish = FinishReason.STOP
+        self.length = 1 + sum(end < at for end in ends)
+        start = ends[self.length - 2] if self.length > 1 else 0
+        self.last_text = text[start:at]
+        if self.length == 1:
+            self.last_text = self.prefix + self.last_text
+
+    def _choice(self, token_id: int) -> TokenChoice:
+        chosen = TokenLogprob(token_id, WORDS[token_id], 0.0)
+        return TokenChoice(chosen, [chosen] if self.logprobs else [])
+
+
+class ToyEngine:
+    """Gives every running prompt one word a step; a step takes `step_s`. Uses no GPU memory and keeps no KV.
+
+    At most `scheduler.max_batch` prompts run; the others wait in order of arrival.
+    """
+
+    def __init__(self, settings: ModelSettings, scheduler: SchedulerSettings, *, sleep: Sleep = time.sleep) -> None:
+        self._step_s = settings.toy.step_s
+        self._max_context = settings.max_context
+        self._max_batch = scheduler.max_batch
+        self._sleep = sleep
+        self._waiting: deque[_Reply] = deque()
+        self._running: dict[str, _Reply] = {}
+        self._steps = 0
+        self._output_tokens = 0
+
+    @property
+    def footprint(self) -> Footprint:
+        """No memory; `max_context` as configured."""
+        return Footprint(max_context=self._max_context or 0, detail="toy, no model")
+
+    def submit(self, prompt: Prompt) -> Accepted:
+        """Take a text prompt. Raises InvalidRequestError for any other, and for one longer than `max_context`."""
+        request = prompt.request
+        if not isinstance(request, TextRequest):
+            raise InvalidRequestError("a toy model makes text only", param="model")
+        if request.sampling.max_tokens is not None and request.sampling.max_tokens < 1:
+            raise InvalidRequestError("max_tokens must be at least 1", param="max_tokens")
+        reply = _Reply(prompt, request)
+        if self._max_context is not None:
+            self._fit(reply, self._max_context)
+        self._waiting.append(reply)
+        return Accepted(prompt.id, reply.input_tokens)
+
+    def cancel(self, prompt_id: str) -> None:
+        """Forget the prompt."""
+        if self._running.pop(prompt_id, None) is None:
+            self._waiting = deque(reply for reply in self._waiting if reply.prompt_id != prompt_id)
+
+    def has_work(self) -> bool:
+        """Whether a prompt is running or waiting."""
+        return bool(self._running or self._waiting)
+
+    def step(self) -> list[Output]:
+        """One word for every running prompt."""
+        if self._step_s:
+            self._sleep(self._step_s)
+        outputs: list[Output] = []
+        running = self._running
+        while self._waiting and len(running) < self._max_batch:
+            reply = self._waiting.popleft()
+            running[reply.prompt_id] = reply
+            outputs.append(StateChanged(reply.prompt_id, PromptState.RUNNING))
+        ended: list[_Reply] = []
+        for reply in running.values():
+            outputs.append(reply.next())
+            if reply.sent == reply.length:
+                ended.append(reply)
+        self._steps += 1
+        self._output_tokens += len(running)
+        outputs += [self._finish(reply) for reply in ended]
+        return outputs
+
+    def stats(self) -> EngineStats:
+        """Counts since the load."""
+        return EngineStats(
+            waiting=len(self._waiting),
+            running=len(self._running),
+            steps=self._steps,
+            output_tokens=self._output_tokens,
+        )
+
+    def close(self) -> None:
+        """Forget every prompt."""
+        self._waiting.clear()
+        self._running.clear()
+
+    def _finish(self, reply: _Reply) -> Finished:
+        del self._running[reply.prompt_id]
+        return Finished(
+            prompt_id=reply.prompt_id,
+            reason=reply.finish,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.sent,
+        )
+
+    @staticmethod
+    def _fit(reply: _Reply, max_context: int) -> None:
+        room = max_context - reply.input_tokens
+        if room < 1:
+            raise InvalidRequestError(
+                f"the prompt has {reply.input_tokens} tokens, the model's context {max_context}; shorten the prompt",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        if reply.length > room:
+            reply.length, reply.finish, reply.last_text = room, FinishReason.LENGTH, None
+
+
+def _text_of(request: TextRequest) -> str:
+    if request.messages is not None:
+        return "\n".join(str(message.get("content") or "") for message in request.messages)
+    if request.token_ids is not None:
+        return "".join(WORDS[token_id % len(WORDS)] for token_id in request.token_ids).lstrip()
+    return request.text or ""

@@ -1,0 +1,205 @@
+"""The composition root: settings, driver, daemon, API, HTTP server; one process, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from aquahost import __version__
+from aquahost.api.app import build_app
+from aquahost.clock import SystemClock
+from aquahost.config import paths
+from aquahost.config.settings import HostSettings, Settings
+from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.listeners import listen_tcp, listen_unix
+from aquahost.daemon.log_setup import logging_to
+from aquahost.daemon.run_folder import DaemonInfo, RunFolder
+from aquahost.daemon.wall_time import utc_now
+from aquahost.daemon.worker_log import log_file
+from aquahost.errors import StartError
+from aquahost.worker.spec import DriverSpec
+from aquahost_cuda.check import DriverError
+from aquahost_cuda.device import GpuMonitor
+from aquahost_cuda.driver import (
+    Driver,
+    DriverUnavailableError,
+    EmulatedNode,
+    driver_name,
+    load,
+    why_not_cuda,
+)
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 30.0
+"""How long live prompts may go on after the first SIGTERM or Ctrl-C; the second ends them at once."""
+CLOSE_S = 3
+"""How long HTTP connections may take to close once every prompt has ended."""
+
+OnReady = Callable[[DaemonInfo], None]
+
+
+def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
+    """Run a daemon until it is asked to stop (by a signal or by the API); returns the exit status.
+
+    `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
+    daemon cannot start.
+    """
+    log_path = log_file(paths.log_dir(), None)
+    with logging_to(log_path), contextlib.ExitStack() as stack:
+        folder = RunFolder.take(paths.runtime_dir())
+        stack.callback(folder.close)
+        socket_path = paths.socket_path()
+        listeners = [stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))]
+        listeners.append(stack.enter_context(listen_unix(socket_path)))
+        stack.callback(socket_path.unlink, missing_ok=True)
+        driver, driver_spec = _open_driver(settings.host, folder.run_dir)
+        monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
+        info = DaemonInfo(
+            pid=os.getpid(),
+            run_id=folder.run_dir.name,
+            version=__version__,
+            driver=driver_name(driver),
+            host=settings.host.listen,
+            port=listeners[0].getsockname()[1],
+            socket=str(socket_path),
+            log=str(log_path),
+            started_at=utc_now(),
+        )
+
+        def announce() -> None:
+            folder.write_info(info)
+            logger.info("listening on http://%s:%d and on %s", info.host, info.port, socket_path)
+            if on_ready is not None:
+                on_ready(info)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce))
+        return 0
+
+
+async def _run(
+    settings: Settings,
+    run_dir: Path,
+    log_dir: Path,
+    driver_spec: DriverSpec,
+    monitor: GpuMonitor,
+    listeners: list[socket.socket],
+    announce: Callable[[], None],
+) -> None:
+    daemon = Daemon(
+        settings,
+        run_dir=run_dir,
+        log_dir=log_dir,
+        driver_name=driver_spec.choice,
+        worker_driver=driver_spec,
+        read_gpus=monitor.read,
+        clock=SystemClock(),
+    )
+    server = _HttpServer(_http_config(daemon))
+    _stop_on_signals(daemon)
+    await daemon.start()
+    serving = asyncio.create_task(server.serve(sockets=listeners))
+    serving.add_done_callback(lambda _: daemon.request_shutdown(0.0))
+    drain_s = 0.0
+    try:
+        await server.begun.wait()
+        announce()
+        # What was imported lives as long as the process; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        await daemon.shutdown_requested.wait()
+        drain_s = math.inf  # whoever asked for the end has said how long
+    finally:
+        await daemon.stop(drain_s)
+        server.should_exit = True
+        await serving
+    logger.info("stopped")
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn that leaves signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: they drain the daemon first."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.begun.set()
+
+
+def _http_config(daemon: Daemon) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return uvicorn.Config(
+        build_app(daemon),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # A client's X-Forwarded-For must not decide whom we take it for.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_S,
+    )
+
+
+def _stop_on_signals(daemon: Daemon) -> None:
+    """The first signal drains, the second one ends."""
+
+    def stop() -> None:
+        again = daemon.shutdown_requested.is_set()
+        logger.info("stopping now" if again else f"stopping; live prompts have {DRAIN_S:.0f} s to end")
+        daemon.request_shutdown(0.0 if again else DRAIN_S)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]:
+    """The driver, and how workers load the same one. Warns when it is the emulated one. Raises StartError."""
+    emulated = host.emulated
+    node_dir = run_dir / "node"
+    node_dir.mkdir(mode=0o700)
+    node = EmulatedNode(path=str(node_dir), **emulated.model_dump())
+    try:
+        driver = load(host.driver, node)
+    except (DriverUnavailableError, DriverError, OSError) as error:
+        raise StartError(f"no GPU driver: {error}") from error
+    if driver_name(driver) == "cuda":
+        return driver, DriverSpec(choice="cuda")
+    because = why_not_cuda(driver)
+    logger.warning(
+        "EMULATED DRIVER: %d pretended GPUs, models run on the CPU%s",
+        emulated.gpus,
+        f" (CUDA is not available: {because})" if because else "",
+    )
+    return driver, DriverSpec(choice="emulated", node=dataclasses.asdict(node))
+
+
+def _monitor(driver: Driver) -> GpuMonitor:
+    try:
+        return GpuMonitor(driver)
+    except DriverError as error:
+        raise StartError(f"the GPUs cannot be read: {error}") from error

@@ -1,0 +1,99 @@
+"""The worker's loop: messages in, one engine step, one message out."""
+
+from __future__ import annotations
+
+import logging
+
+from aquahost.clock import Clock
+from aquahost.engines.engine import Engine
+from aquahost.errors import RequestError
+from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason, Output, Prompt
+from aquahost.messages.wire import Cancel, EngineStats, FromWorker, Outputs, Stop, Submit, ToWorker
+from aquahost.worker.heartbeat import Pulse
+from aquahost.worker.link import DaemonLink
+
+logger = logging.getLogger(__name__)
+
+IDLE_WAIT_S = 0.5
+STATS_PERIOD_S = 0.25
+
+
+class WorkerLoop:
+    """Drives one engine until told to stop.
+
+    Answers of a batch of submissions go out before the step, so that a refusal never waits for one; then all that the
+    step produced goes out as one message. Engine exceptions pass through: the engine is then broken.
+    """
+
+    def __init__(self, engine: Engine, link: DaemonLink, pulse: Pulse, clock: Clock) -> None:
+        self._engine = engine
+        self._link = link
+        self._pulse = pulse
+        self._clock = clock
+        self._stats_due_s = 0.0
+        self._idle_told = False
+
+    def run(self) -> None:
+        """Return once `Stop` has come."""
+        while not self._pass():
+            self._pulse.passes += 1
+
+    def _pass(self) -> bool:
+        """One pass of the loop; returns whether to stop."""
+        engine = self._engine
+        waits = self._idle_told and not engine.has_work()
+        messages = self._link.receive(IDLE_WAIT_S if waits else 0.0)
+        if messages:
+            answers: list[Output] = []
+            for message in messages:
+                if isinstance(message, Stop):
+                    return True
+                self._handle(message, answers)
+            if answers:
+                self._send(answers)
+        if engine.has_work():
+            self._pulse.busy = True
+            outputs = engine.step()
+            self._pulse.busy = False
+            self._send(outputs)
+        elif not self._idle_told:
+            self._send([])
+        return False
+
+    def _handle(self, message: ToWorker, answers: list[Output]) -> None:
+        match message:
+            case Submit(prompt):
+                answers.append(self._submit(prompt))
+            case Cancel(prompt_id):
+                self._engine.cancel(prompt_id)
+                self._idle_told = False
+
+    def _submit(self, prompt: Prompt) -> Output:
+        try:
+            return self._engine.submit(prompt)
+        except RequestError as error:
+            detail = ErrorDetail(
+                message=error.message,
+                status=error.status,
+                type=error.type,
+                param=error.param,
+                code=error.code,
+                retry_after_s=error.retry_after_s,
+            )
+            return Finished(prompt_id=prompt.id, reason=FinishReason.ERROR, error=detail)
+
+    def _send(self, outputs: list[Output]) -> None:
+        stats = self._stats_if_due()
+        if outputs or stats is not None:
+            message: FromWorker = Outputs(outputs, stats)
+            self._link.send(message)
+
+    def _stats_if_due(self) -> EngineStats | None:
+        """Figures every `STATS_PERIOD_S`, and once when the engine falls idle, so that the last ones are true."""
+        now_s = self._clock.now_s()
+        idle = not self._engine.has_work()
+        if now_s < self._stats_due_s and not (idle and not self._idle_told):
+            return None
+        self._idle_told = idle
+        self._stats_due_s = now_s + STATS_PERIOD_S
+        return self._engine.stats()

@@ -1,0 +1,54 @@
+"""All that a worker is told at its birth."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class DriverSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Which GPU driver the worker loads."""
+
+    choice: Literal["cuda", "emulated"]
+    node: dict[str, Any] | None = None
+    """Fields of `aquahost_cuda`'s EmulatedNode; set exactly for the emulated driver."""
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of JSON on the worker's standard input, which then stays open as long as the daemon lives."""
+
+    name: str
+    """The model's."""
+    worker_id: int
+    """Different for every worker of one daemon's life."""
+    endpoint: str
+    """ZeroMQ endpoint of the daemon's ROUTER."""
+    parent_pid: int
+    gpu: int
+    threads: int
+    """For torch."""
+    driver: DriverSpec
+    model: dict[str, Any]
+    """A `ModelSettings` as plain values."""
+    scheduler: dict[str, Any]
+    """A `SchedulerSettings` as plain values."""
+
+
+LOAD_FAILED_STATUS = 3
+"""Exit status of a worker whose model cannot be loaded; a crash's is anything else but 0."""
+
+
+def voice_identity(worker_id: int) -> bytes:
+    """ZeroMQ identity of the worker's main socket."""
+    return b"w%d" % worker_id
+
+
+def pulse_identity(worker_id: int) -> bytes:
+    """ZeroMQ identity of its heartbeat's socket."""
+    return b"h%d" % worker_id
+
+
+def worker_of(identity: bytes) -> int:
+    """The worker that has this identity. Raises ValueError for a stranger's."""
+    return int(identity[1:])

@@ -1,0 +1,202 @@
+"""Asynchronous copies on streams of their own, one for each direction, so that they overlap with the GPU's work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from operator import attrgetter
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from aquahost_cuda.check import call, is_done
+from aquahost_cuda.device import Device
+from aquahost_cuda.driver import Driver
+
+
+class Direction(Enum):
+    """Which way a batch goes; each way has its own stream."""
+
+    OUT = "out"
+    """From this GPU, to page out."""
+    IN = "in"
+    """To this GPU, to page in."""
+
+
+class Copy(NamedTuple):
+    """Bytes to move. Ranges of one batch must not overlap: it has no order within."""
+
+    dst: int
+    src: int
+    nbytes: int
+
+
+class Transfer:
+    """One batch under way. The memory it reads and writes must stay as it is until it is done."""
+
+    def __init__(self, engine: CopyEngine, nbytes: int, start: Any, end: Any) -> None:
+        """Made by CopyEngine alone."""
+        self._engine = engine
+        self.nbytes = nbytes
+        """Bytes of all its copies together."""
+        self._start = start
+        self._end = end
+        self._duration_s: float | None = None
+
+    def done(self) -> bool:
+        """Whether all bytes have arrived. Raises DriverError if the transfer failed."""
+        if self._duration_s is None and is_done(self._engine.driver.cuEventQuery, self._end):
+            self._finish()
+        return self._duration_s is not None
+
+    def wait(self) -> None:
+        """Block this thread until all bytes have arrived. Raises DriverError if the transfer failed."""
+        if self._duration_s is None:
+            call(self._engine.driver.cuEventSynchronize, self._end)
+            self._finish()
+
+    def hold(self, stream: int) -> None:
+        """Make later work of another stream (torch's `cuda_stream`) wait for the bytes; this thread goes on."""
+        if self._duration_s is None:
+            call(self._engine.driver.cuStreamWaitEvent, stream, self._end, 0)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to arrival, waiting for a busy link included. Raises ValueError while under way."""
+        if self._duration_s is None:
+            raise ValueError("the transfer is under way; wait() for it first")
+        return self._duration_s
+
+    def _finish(self) -> None:
+        self._duration_s = self._engine.settle(self._start, self._end)
+
+
+class CopyEngine:
+    """Two non-blocking streams of one GPU, and a pool of events. Not safe for threads; make the GPU current first.
+
+    The legacy default stream, which is torch's, is never used: it would order every copy with all other work.
+    """
+
+    def __init__(self, driver: Driver, device: Device) -> None:
+        """Make the streams. Raises DriverError."""
+        self.driver = driver
+        self._idle_events: list[Any] = []
+        self._all_events: list[Any] = []
+        self._streams: dict[Direction, Any] = {}
+        self._has_batches = True
+        device.activate()
+        try:
+            for direction in Direction:
+                flags = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
+                self._streams[direction] = call(driver.cuStreamCreate, flags)
+        except BaseException:
+            self.close()
+            raise
+
+    def stream(self, direction: Direction) -> int:
+        """The stream's handle, for whoever wants to order work with it."""
+        return int(self._streams[direction])
+
+    def copy(self, direction: Direction, copies: Sequence[Copy], *, after: int | None = None) -> Transfer:
+        """Start copying; returns at once.
+
+        `after` is a stream (torch's `cuda_stream`) whose work so far must be done first, such as the step that wrote
+        the source. Both sides must be accessible to this GPU. Raises DriverError.
+        """
+        driver, stream = self.driver, self._streams[direction]
+        if after is not None:
+            self._wait_for(stream, after)
+        merged = merge_adjacent(copies)
+        start, end = self._take_event(), self._take_event()
+        try:
+            call(driver.cuEventRecord, start, stream)
+            self._submit(merged, stream)
+            call(driver.cuEventRecord, end, stream)
+        except BaseException:
+            self._idle_events += (start, end)
+            raise
+        return Transfer(self, sum(one.nbytes for one in merged), start, end)
+
+    def settle(self, start: Any, end: Any) -> float:
+        """Seconds between two events that have happened; takes them back into the pool. For Transfer alone."""
+        elapsed_ms = float(call(self.driver.cuEventElapsedTime, start, end))
+        self._idle_events += (start, end)
+        return elapsed_ms / 1e3
+
+    def synchronize(self) -> None:
+        """Block until every copy started so far has arrived. Raises DriverError if one failed."""
+        for stream in self._streams.values():
+            call(self.driver.cuStreamSynchronize, stream)
+
+    def close(self) -> None:
+        """Wait for copies under way, then give streams and events back; more than once is harmless."""
+        streams, events = list(self._streams.values()), self._all_events
+        self._streams, self._all_events, self._idle_events = {}, [], []
+        # A failed context answers errors here; what can be given back still must be, so nothing is checked. Waiting
+        # first keeps memory from being freed under a running copy: cuStreamDestroy "will return immediately".
+        for stream in streams:
+            self.driver.cuStreamSynchronize(stream)
+        for event in events:
+            self.driver.cuEventDestroy(event)
+        for stream in streams:
+            self.driver.cuStreamDestroy(stream)
+
+    def __enter__(self) -> CopyEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_for(self, stream: Any, other: int) -> None:
+        event = self._take_event()
+        call(self.driver.cuEventRecord, event, other)
+        call(self.driver.cuStreamWaitEvent, stream, event, 0)
+        # A wait keeps the state it saw: "not affected by later calls to cuEventRecord()". So the event is free again.
+        self._idle_events.append(event)
+
+    def _submit(self, copies: Sequence[Copy], stream: Any) -> None:
+        if self._has_batches and len(copies) > 1:
+            try:
+                self._submit_batch(copies, stream)
+            except RuntimeError:
+                # How the bindings say that libcuda lacks a function. It came with CUDA 12.8, in its present form with
+                # 13.0, and bindings of either may run over an older driver.
+                self._has_batches = False
+            else:
+                return
+        for one in copies:
+            call(self.driver.cuMemcpyAsync, one.dst, one.src, one.nbytes, stream)
+
+    def _submit_batch(self, copies: Sequence[Copy], stream: Any) -> None:
+        driver = self.driver
+        attributes = driver.CUmemcpyAttributes()
+        attributes.srcAccessOrder = driver.CUmemcpySrcAccessOrder.CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
+        attributes.flags = int(driver.CUmemcpyFlags.CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE)
+        targets = [driver.CUdeviceptr(one.dst) for one in copies]
+        sources = [driver.CUdeviceptr(one.src) for one in copies]
+        sizes = [one.nbytes for one in copies]
+        # Bindings of CUDA 12 answer (status, index of the copy that failed), those of CUDA 13 (status,): `call` takes
+        # either. The parameters are the same.
+        call(driver.cuMemcpyBatchAsync, targets, sources, sizes, len(copies), [attributes], [0], 1, stream)
+
+    def _take_event(self) -> Any:
+        if self._idle_events:
+            return self._idle_events.pop()
+        event = call(self.driver.cuEventCreate, int(self.driver.CUevent_flags.CU_EVENT_BLOCKING_SYNC))
+        self._all_events.append(event)
+        return event
+
+
+def merge_adjacent(copies: Sequence[Copy]) -> list[Copy]:
+    """The same copies with empty ones left out and neighbours on both sides joined, by ascending target."""
+    merged: list[Copy] = []
+    for one in sorted(copies, key=attrgetter("dst")):
+        if not one.nbytes:
+            continue
+        last = merged[-1] if merged else None
+        if last is not None and (last.dst + last.nbytes, last.src + last.nbytes) == (one.dst, one.src):
+            merged[-1] = Copy(last.dst, last.src, last.nbytes + one.nbytes)
+        else:
+            merged.append(one)
+    return merged

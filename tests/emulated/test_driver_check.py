@@ -1,0 +1,121 @@
+"""Failed calls raise what they should, and copies get along with either generation of bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquahost_cuda.check import DriverError, OutOfMemoryError, call, is_done
+from aquahost_cuda.copies import Copy, CopyEngine, Direction, merge_adjacent
+from aquahost_cuda.driver import EmulatedDriver, Faults
+from aquahost_cuda.emulated.faults import inject
+from aquahost_cuda.emulated.types import CUresult
+from aquahost_cuda.vmm import Buffer
+from driver_fixtures import MIB, emulated, opened, read, write
+
+
+def answering(*answer: Any) -> Any:
+    def cuSomething(*arguments: Any) -> Any:
+        return answer
+
+    return cuSomething
+
+
+def test_a_call_returns_what_follows_the_code() -> None:
+    assert call(answering(CUresult.CUDA_SUCCESS)) is None
+    assert call(answering(CUresult.CUDA_SUCCESS, 5), 1, 2) == 5
+    assert call(answering(CUresult.CUDA_SUCCESS, 5, 6)) == (5, 6)
+
+
+def test_a_failed_call_says_which_and_what_to_do() -> None:
+    with pytest.raises(DriverError) as failure:
+        call(answering(CUresult.CUDA_ERROR_INVALID_CONTEXT, None))
+    assert (failure.value.call, failure.value.name) == ("cuSomething", "CUDA_ERROR_INVALID_CONTEXT")
+    assert str(failure.value) == (
+        "cuSomething failed with CUDA_ERROR_INVALID_CONTEXT: "
+        "no GPU is current in this thread; call Device.activate() in it first"
+    )
+    assert not isinstance(failure.value, OutOfMemoryError)
+    with pytest.raises(OutOfMemoryError):
+        call(answering(CUresult.CUDA_ERROR_OUT_OF_MEMORY, None))
+    with pytest.raises(DriverError, match=r"CUresult 12345$"):
+        call(answering(12345))
+
+
+def test_a_query_is_done_not_done_or_failed() -> None:
+    assert is_done(answering(CUresult.CUDA_SUCCESS))
+    assert not is_done(answering(CUresult.CUDA_ERROR_NOT_READY))
+    with pytest.raises(DriverError, match="ILLEGAL_ADDRESS"):
+        is_done(answering(CUresult.CUDA_ERROR_ILLEGAL_ADDRESS))
+
+
+def test_neighbours_are_joined_and_empty_copies_left_out() -> None:
+    copies = [Copy(100, 900, 50), Copy(0, 500, 100), Copy(150, 950, 10), Copy(160, 961, 5), Copy(400, 1, 0)]
+    assert merge_adjacent(copies) == [Copy(0, 500, 100), Copy(100, 900, 60), Copy(160, 961, 5)]
+    assert merge_adjacent([]) == []
+
+
+class Spy:
+    """An emulated driver that counts batches, and answers them as older software does."""
+
+    def __init__(self, driver: EmulatedDriver, *, lacks_batches: bool) -> None:
+        self._driver = driver
+        self._lacks_batches = lacks_batches
+        self.batches = 0
+        self.singles = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def cuMemcpyBatchAsync(self, *arguments: Any) -> tuple[Any, ...]:
+        self.batches += 1
+        if self._lacks_batches:
+            raise RuntimeError('Function "cuMemcpyBatchAsync_v2" not found')
+        return (*self._driver.cuMemcpyBatchAsync(*arguments), 0)  # (status, failIdx), as bindings 12
+
+    def cuMemcpyAsync(self, *arguments: Any) -> tuple[Any, ...]:
+        self.singles += 1
+        return self._driver.cuMemcpyAsync(*arguments)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[EmulatedDriver]:
+    with emulated(tmp_path) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize(("lacks_batches", "batches", "singles"), [(False, 2, 0), (True, 1, 4)])
+def test_copies_arrive_with_older_bindings_and_drivers(
+    driver: EmulatedDriver, lacks_batches: bool, batches: int, singles: int
+) -> None:
+    spy: Any = Spy(driver, lacks_batches=lacks_batches)
+    with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(spy, device) as engine:
+        stream = engine.stream(Direction.OUT)
+        write(driver, buffer.address, b"abcdef", stream)
+        for _ in range(2):
+            base = buffer.address + MIB
+            engine.copy(Direction.OUT, [Copy(base, buffer.address, 3), Copy(base + 3, buffer.address, 3)]).wait()
+        assert read(driver, buffer.address + MIB, 6, stream) == b"abcabc"
+        assert (spy.batches, spy.singles) == (batches, singles)
+
+
+def test_a_refused_copy_raises_and_the_engine_goes_on(driver: EmulatedDriver) -> None:
+    with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(driver, device) as engine:
+        for _ in range(3):
+            with pytest.raises(DriverError, match="cuMemcpyAsync failed with CUDA_ERROR_INVALID_VALUE"):
+                engine.copy(Direction.OUT, [Copy(0, buffer.address, 8)])
+        engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)]).wait()
+        assert driver.live().events == 2
+
+
+def test_a_transfer_of_a_failed_context_raises(driver: EmulatedDriver) -> None:
+    with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(driver, device) as engine:
+        transfer = engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
+        inject(driver.node.path, Faults(lost_gpus=(0,)))
+        with pytest.raises(DriverError, match="DEVICE_UNAVAILABLE"):
+            engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
+        inject(driver.node.path, Faults())
+        transfer.wait()

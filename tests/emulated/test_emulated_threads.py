@@ -1,0 +1,82 @@
+"""Many threads at once: every copy arrives, and the books come out even."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aquahost_cuda.check import OutOfMemoryError
+from aquahost_cuda.copies import Copy, CopyEngine, Direction
+from aquahost_cuda.device import Device
+from aquahost_cuda.driver import EmulatedDriver
+from aquahost_cuda.vmm import Buffer, Location
+from driver_fixtures import MIB, PAGE, emulated, mapped, read, write
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[EmulatedDriver]:
+    with emulated(tmp_path) as driver:
+        yield driver
+
+
+def together(work: list[threading.Thread]) -> None:
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+
+
+def test_each_gpu_copies_to_its_neighbour_and_back(driver: EmulatedDriver) -> None:
+    arrived: dict[int, bytes] = {}
+
+    def work(gpu: int) -> None:
+        here, there = Location.device(gpu), Location.device((gpu + 1) % 4)
+        with (
+            Device.open(driver, gpu) as device,
+            CopyEngine(driver, device) as engine,
+            Buffer(driver, gpu, 2 * PAGE) as local,
+            mapped(driver, PAGE, there, here) as peer,
+        ):
+            stream = engine.stream(Direction.OUT)
+            write(driver, local.address, bytes([gpu + 1]) * MIB, stream)
+            for _ in range(20):
+                out = engine.copy(Direction.OUT, [Copy(peer, local.address, MIB)])
+                out.hold(engine.stream(Direction.IN))
+                engine.copy(Direction.IN, [Copy(local.address + PAGE, peer, MIB)]).wait()
+            arrived[gpu] = read(driver, local.address + PAGE, MIB, stream)
+
+    together([threading.Thread(target=work, args=(gpu,)) for gpu in range(4)])
+    assert arrived == {gpu: bytes([gpu + 1]) * MIB for gpu in range(4)}
+
+
+def test_threads_that_allocate_at_once_never_exceed_a_gpu(driver: EmulatedDriver) -> None:
+    excesses: list[int] = []
+
+    def work() -> None:
+        for _ in range(30):
+            try:
+                with Buffer(driver, 0, 24 * MIB):
+                    free_bytes, _ = driver.memory_of(0)
+                    if free_bytes < 0:
+                        excesses.append(free_bytes)
+            except OutOfMemoryError:
+                continue
+
+    together([threading.Thread(target=work) for _ in range(4)])
+    assert excesses == []
+    assert driver.memory_of(0)[0] == 64 * MIB
+
+
+def test_streams_end_their_threads(driver: EmulatedDriver) -> None:
+    before = threading.active_count()
+    with Device.open(driver, 0) as device, Buffer(driver, 0, PAGE) as buffer:
+        for _ in range(10):
+            with CopyEngine(driver, device) as engine:
+                engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, MIB)]).wait()
+    for thread in threading.enumerate():
+        if thread.name.startswith("emulated-gpu"):
+            thread.join(10)
+    assert threading.active_count() == before

@@ -1,0 +1,196 @@
+"""The engine of gated models: turns, outputs, failures, cancellation, random streams."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from aquahost.engines.gate import Arrive
+from aquahost.engines.gated import GatedEngine, Job, Made
+from aquahost.errors import InvalidRequestError
+from aquahost.messages.prompts import Accepted, FinishReason, ImageRequest, Progress, PromptState, Request, StateChanged
+from aquahost.messages.wire import Footprint
+from tiny_media import Result as MediaResult
+from tiny_media import collect, prompt, run_all
+
+Work = Callable[[Arrive], Made]
+
+
+class _FakeModel:
+    """Runs whatever work its test registered under the request's text."""
+
+    def __init__(self, works: dict[str, Work]) -> None:
+        self.footprint = Footprint(detail="fake")
+        self.torch_device = torch.device("cpu")
+        self._works = works
+
+    def prepare(self, request: Request) -> Job:
+        assert isinstance(request, ImageRequest)
+        if request.text not in self._works:
+            raise InvalidRequestError("no such work", param="prompt")
+        return Job(work=self._works[request.text], seed=request.seed or 0, steps=3)
+
+
+def _three_steps(arrive: Arrive) -> Made:
+    for step in range(1, 4):
+        arrive(step, 3)
+    return Made(media_type="image/png", data=b"done")
+
+
+def _engine(works: dict[str, Work], max_begun: int = 4) -> GatedEngine:
+    return GatedEngine(_FakeModel(works), max_begun=max_begun)
+
+
+def _ask(text: str, seed: int = 0) -> ImageRequest:
+    return ImageRequest(text=text, seed=seed)
+
+
+def test_a_prompt_is_accepted_then_runs_then_progresses_then_is_done() -> None:
+    engine = _engine({"draw": _three_steps})
+    assert not engine.has_work()
+    assert engine.step() == []
+    assert engine.submit(prompt("p", _ask("draw"))) == Accepted(prompt_id="p", steps=3)
+    assert (engine.stats().waiting, engine.stats().running) == (1, 0)
+    assert engine.step() == [
+        StateChanged(prompt_id="p", state=PromptState.RUNNING),
+        Progress(prompt_id="p", step=1, steps=3),
+    ]
+    assert (engine.stats().waiting, engine.stats().running) == (0, 1)
+    results = {"p": MediaResult()}
+    while engine.has_work():
+        collect(results, engine.step())
+    assert results["p"].data == b"done"
+    assert engine.stats().steps == 4
+    assert engine.stats().running == 0
+
+
+def test_prompts_take_turns_and_no_more_than_max_begun_hold_memory() -> None:
+    begun: list[int] = []
+    running = 0
+
+    def work(arrive: Arrive) -> Made:
+        nonlocal running
+        running += 1
+        begun.append(running)
+        made = _three_steps(arrive)
+        running -= 1
+        return made
+
+    engine = _engine({"draw": work}, max_begun=2)
+    results = run_all(engine, {name: _ask("draw") for name in "abcde"})
+    assert all(result.data == b"done" for result in results.values())
+    assert max(begun) == 2
+
+
+def test_a_failing_prompt_fails_alone() -> None:
+    def fail(arrive: Arrive) -> Made:
+        arrive(1, 3)
+        raise RuntimeError("bad latents")
+
+    engine = _engine({"fail": fail, "draw": _three_steps})
+    results = run_all(engine, {"bad": _ask("fail"), "good": _ask("draw")})
+    assert results["good"].data == b"done"
+    finished = results["bad"].finished
+    assert finished is not None
+    assert finished.error is not None
+    assert finished.reason is FinishReason.ERROR
+    assert finished.error.status == 500
+    assert "bad latents" in finished.error.message
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_is_told_as_such_and_survived(error: Exception) -> None:
+    def fail(arrive: Arrive) -> Made:
+        raise error
+
+    engine = _engine({"fail": fail, "draw": _three_steps})
+    finished = run_all(engine, {"p": _ask("fail")})["p"].finished
+    assert finished is not None
+    assert finished.error is not None
+    assert (finished.error.status, finished.error.code) == (503, "out_of_memory")
+    assert "ran out of memory" in finished.error.message
+    assert run_all(engine, {"q": _ask("draw")})["q"].data == b"done"
+
+
+def test_a_refusal_found_while_running_keeps_its_field() -> None:
+    def refuse(arrive: Arrive) -> Made:
+        raise InvalidRequestError("withheld", param="prompt", code="content_policy_violation")
+
+    finished = run_all(_engine({"draw": refuse}), {"p": _ask("draw")})["p"].finished
+    assert finished is not None
+    assert finished.error is not None
+    assert (finished.error.status, finished.error.param) == (400, "prompt")
+    assert finished.error.code == "content_policy_violation"
+
+
+def test_an_error_that_breaks_the_device_ends_the_engine() -> None:
+    def fail(arrive: Arrive) -> Made:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    engine = _engine({"fail": fail})
+    engine.submit(prompt("p", _ask("fail")))
+    with pytest.raises(torch.AcceleratorError):
+        engine.step()
+
+
+def test_cancelling_frees_a_prompt_wherever_it_stands_and_the_others_go_on() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def work(arrive: Arrive) -> Made:
+        latents = torch.zeros(16)
+        held.append(weakref.ref(latents))
+        return _three_steps(arrive)
+
+    engine = _engine({"draw": work}, max_begun=2)
+    for name in "abc":
+        engine.submit(prompt(name, _ask("draw")))
+    engine.step()
+    engine.step()
+    assert len([latents for latents in held if latents() is not None]) == 2
+    engine.cancel("c")
+    engine.cancel("a")
+    engine.cancel("a")
+    engine.cancel("unknown")
+    assert len([latents for latents in held if latents() is not None]) == 1
+    results = {"b": MediaResult()}
+    while engine.has_work():
+        collect(results, engine.step())
+    assert results["b"].data == b"done"
+
+
+def test_closing_ends_every_prompt_and_thread() -> None:
+    threads = set(threading.enumerate())
+    engine = _engine({"draw": _three_steps}, max_begun=2)
+    for name in "abc":
+        engine.submit(prompt(name, _ask("draw")))
+    engine.step()
+    engine.step()
+    assert len(threading.enumerate()) == len(threads) + 2
+    engine.close()
+    assert set(threading.enumerate()) <= threads
+    assert not engine.has_work()
+
+
+def test_each_prompt_draws_from_a_random_stream_of_its_own() -> None:
+    def draw(arrive: Arrive) -> Made:
+        numbers = []
+        for step in range(1, 4):
+            numbers.append(torch.rand(()).item())
+            arrive(step, 3)
+        return Made(media_type="text/plain", data=repr(numbers).encode())
+
+    def alone(seed: int) -> bytes:
+        generator = torch.Generator().manual_seed(seed)
+        return repr([torch.rand((), generator=generator).item() for _ in range(3)]).encode()
+
+    torch.manual_seed(99)
+    outside = torch.get_rng_state()
+    results = run_all(_engine({"draw": draw}), {"a": _ask("draw", 1), "b": _ask("draw", 2), "c": _ask("draw", 1)})
+    assert [results[name].data for name in "abc"] == [alone(1), alone(2), alone(1)]
+    assert torch.equal(torch.get_rng_state(), outside)

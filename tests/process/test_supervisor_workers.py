@@ -1,0 +1,183 @@
+"""Workers that load, die, hang, refuse and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from aquahost.errors import ModelUnavailableError
+from aquahost.messages.prompts import FinishReason
+from aquahost.messages.snapshot import ModelState
+from daemon_fixtures import (
+    ask,
+    collect,
+    ending,
+    first_token,
+    process_lives,
+    ready,
+    running_daemon,
+    toy,
+    until,
+    view,
+    worker_pid,
+)
+
+
+async def test_a_load_shows_its_progress() -> None:
+    async with running_daemon({"chat": toy(load_s=0.5)}, ready=False) as daemon:
+        await until(lambda: (load := view(daemon, "chat").load) is not None and 0 < load.done < load.total)
+        assert view(daemon, "chat").state is ModelState.LOADING
+        assert daemon.readiness() == ["chat is loading"]
+        assert daemon.health() == []
+        with pytest.raises(ModelUnavailableError) as caught:
+            ask(daemon, "chat")
+        assert caught.value.retry_after_s is not None
+        await ready(daemon, "chat")
+        assert (view(daemon, "chat").load, daemon.readiness()) == (None, [])
+
+
+async def test_a_killed_worker_comes_back_and_another_model_never_notices() -> None:
+    async with running_daemon({"victim": toy(step_s=0.01), "other": toy(step_s=0.002)}) as daemon:
+        other_pid, pid = worker_pid(daemon, "other"), worker_pid(daemon, "victim")
+        undisturbed = ask(daemon, "other", max_tokens=400)
+        lost = ask(daemon, "victim", max_tokens=100_000)
+        await first_token(lost)
+        os.kill(pid, signal.SIGKILL)
+        error = ending(await collect(lost)).error
+        assert error is not None
+        assert (error.status, error.code) == (503, "worker_died")
+        assert "SIGKILL" in error.message
+        assert daemon.health() == ["victim is loading: its worker was killed by SIGKILL"]
+        with pytest.raises(ModelUnavailableError):
+            ask(daemon, "victim")
+        await ready(daemon, "victim")
+        model = view(daemon, "victim")
+        assert (model.restarts, model.reason) == (1, "its worker was killed by SIGKILL")
+        assert model.pid != pid
+        assert daemon.health() == []
+        assert ending(await collect(ask(daemon, "victim"))).reason is FinishReason.LENGTH
+        assert ending(await collect(undisturbed)).output_tokens == 400
+        assert (worker_pid(daemon, "other"), view(daemon, "other").restarts) == (other_pid, 0)
+
+
+async def test_crashes_in_a_row_end_in_failure_and_loading_begins_anew() -> None:
+    async with running_daemon({"chat": toy()}, max_restarts=1) as daemon:
+        os.kill(worker_pid(daemon, "chat"), signal.SIGTERM)
+        await until(lambda: view(daemon, "chat").restarts == 1)
+        await ready(daemon, "chat")
+        os.kill(worker_pid(daemon, "chat"), signal.SIGABRT)
+        await until(lambda: view(daemon, "chat").state is ModelState.FAILED)
+        model = view(daemon, "chat")
+        assert model.reason == "its worker died 2 times in a row; at last it was killed by SIGABRT"
+        assert (model.pid, model.gpu) == (None, None)
+        assert len(daemon.health()) == 1
+        with pytest.raises(ModelUnavailableError, match="SIGABRT") as caught:
+            ask(daemon, "chat")
+        assert caught.value.retry_after_s is None
+        daemon.load("chat")
+        await ready(daemon, "chat")
+
+
+async def test_a_step_that_hangs_costs_the_worker_its_life() -> None:
+    async with running_daemon({"chat": toy(step_s=600)}, step_timeout_s=0.2) as daemon:
+        pid = worker_pid(daemon, "chat")
+        error = ending(await collect(ask(daemon, "chat"))).error
+        assert error is not None
+        assert "hung in one step" in error.message
+        await until(lambda: not process_lives(pid))
+        await ready(daemon, "chat")
+        assert view(daemon, "chat").restarts == 1
+
+
+async def test_a_silent_worker_is_replaced() -> None:
+    async with running_daemon({"chat": toy()}, heartbeat_timeout_s=1.2) as daemon:
+        pid = worker_pid(daemon, "chat")
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: daemon.health() == ["chat: no sign of life for 1 s"])
+        await until(lambda: view(daemon, "chat").restarts == 1)
+        assert "no sign of life" in (view(daemon, "chat").reason or "")
+        assert not process_lives(pid)
+        await ready(daemon, "chat")
+
+
+async def test_a_model_that_cannot_be_loaded_says_why_and_harms_no_other() -> None:
+    async with running_daemon({"bad": toy(fail="no model in /nowhere"), "good": toy()}, ready=False) as daemon:
+        await ready(daemon, "good")
+        await until(lambda: view(daemon, "bad").state is ModelState.FAILED and view(daemon, "bad").pid is None)
+        model = view(daemon, "bad")
+        assert (model.reason, model.restarts) == ("no model in /nowhere", 0)
+        assert daemon.health() == []
+        assert daemon.readiness() == ["bad is failed: no model in /nowhere"]
+        assert "no model in /nowhere" in daemon.log_path("bad").read_text()
+        with pytest.raises(ModelUnavailableError, match="/nowhere"):
+            ask(daemon, "bad")
+        assert ending(await collect(ask(daemon, "good"))).reason is FinishReason.LENGTH
+
+
+async def test_a_gpu_that_does_not_exist_fails_the_model_naming_those_that_do() -> None:
+    async with running_daemon({"far": toy(gpu=9), "near": toy(gpu=1)}, ready=False, gpus=2) as daemon:
+        await until(lambda: view(daemon, "far").state is ModelState.FAILED)
+        assert "gpu: 9 does not exist; this machine has GPUs 0, 1" in (view(daemon, "far").reason or "")
+        await ready(daemon, "near")
+        assert view(daemon, "near").gpu == 1
+
+
+async def test_unloading_lets_prompts_end_frees_the_process_and_loading_brings_it_back() -> None:
+    async with running_daemon({"chat": toy(step_s=0.01)}) as daemon:
+        pid = worker_pid(daemon, "chat")
+        stream = ask(daemon, "chat", max_tokens=30)
+        await first_token(stream)
+        unloading = asyncio.create_task(daemon.unload("chat", 20.0))
+        await until(lambda: view(daemon, "chat").state is ModelState.DRAINING)
+        with pytest.raises(ModelUnavailableError, match="being unloaded"):
+            ask(daemon, "chat")
+        assert ending(await collect(stream)).reason is FinishReason.LENGTH
+        await unloading
+        model = view(daemon, "chat")
+        assert (model.state, model.pid, model.gpu, model.footprint) == (ModelState.UNLOADED, None, None, None)
+        assert not process_lives(pid)
+        assert daemon.health() == daemon.readiness() == []
+        daemon.load("chat")
+        await ready(daemon, "chat")
+        assert view(daemon, "chat").restarts == 0
+
+
+async def test_unloading_now_ends_prompts_and_a_long_step() -> None:
+    async with running_daemon({"chat": toy(step_s=0.01)}) as daemon:
+        stream = ask(daemon, "chat", max_tokens=1_000_000)
+        await first_token(stream)
+        await daemon.unload("chat", 0.0)
+        error = ending(await collect(stream)).error
+        assert error is not None
+        assert error.code == "model_unloaded"
+
+
+async def test_unloading_a_loading_model_ends_its_load() -> None:
+    async with running_daemon({"chat": toy(load_s=600)}, ready=False) as daemon:
+        await until(lambda: view(daemon, "chat").load is not None)
+        pid = worker_pid(daemon, "chat")
+        await daemon.unload("chat", 30.0)
+        assert not process_lives(pid)
+        assert view(daemon, "chat").state is ModelState.UNLOADED
+
+
+async def test_a_model_not_loaded_at_start_is_loaded_by_its_first_prompt() -> None:
+    async with running_daemon({"chat": toy(autoload=False)}) as daemon:
+        assert (view(daemon, "chat").state, daemon.readiness()) == (ModelState.UNLOADED, [])
+        with pytest.raises(ModelUnavailableError) as caught:
+            ask(daemon, "chat")
+        assert caught.value.retry_after_s is not None
+        await ready(daemon, "chat")
+        assert ending(await collect(ask(daemon, "chat"))).reason is FinishReason.LENGTH
+
+
+async def test_stopping_leaves_no_process() -> None:
+    async with running_daemon({"a": toy(), "b": toy(load_s=600)}, ready=False) as daemon:
+        await ready(daemon, "a")
+        await until(lambda: view(daemon, "b").pid)
+        pids = [worker_pid(daemon, name) for name in "ab"]
+        await daemon.stop(0.0)
+        assert [process_lives(pid) for pid in pids] == [False, False]

@@ -1,0 +1,84 @@
+"""Where files lie."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aquahost.config import paths
+from aquahost.errors import StartError
+
+
+def test_xdg_variables_are_followed(tmp_path: Path) -> None:
+    env = {
+        "XDG_CONFIG_HOME": "/c",
+        "XDG_STATE_HOME": "/s",
+        "XDG_CACHE_HOME": "/k",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    assert paths.config_file(env) == Path("/c/aquahost/models.yaml")
+    assert paths.state_dir(env) == Path("/s/aquahost")
+    assert paths.log_file(None, env) == Path("/s/aquahost/logs/daemon.log")
+    assert paths.log_file("org/chat", env) == Path("/s/aquahost/logs/model-org--chat.log")
+    assert paths.cache_dir(env) == Path("/k/aquahost")
+    assert paths.socket_path(env) == tmp_path / "aquahost/aquahost.sock"
+    assert paths.daemon_file(env) == tmp_path / "aquahost/daemon.json"
+
+
+def test_own_variables_override_and_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    env = {
+        "AQUAHOST_CONFIG": "~/m.yaml",
+        "AQUAHOST_STATE_DIR": "state",
+        "AQUAHOST_LOG_DIR": "/logs",
+        "AQUAHOST_CACHE_DIR": "/cache",
+        "AQUAHOST_RUNTIME_DIR": "/run/x",
+        "AQUAHOST_SOCKET": "/run/y/s",
+    }
+    assert paths.config_file(env) == Path("/home/someone/m.yaml")
+    assert paths.state_dir(env) == tmp_path / "state"
+    assert paths.log_dir(env) == Path("/logs")
+    assert paths.cache_dir(env) == Path("/cache")
+    assert paths.runtime_dir(env) == Path("/run/x")
+    assert paths.socket_path(env) == Path("/run/y/s")
+
+
+@pytest.mark.parametrize("value", ["", "/nonexistent/runtime"])
+def test_without_a_runtime_folder_the_users_own_temporary_one_is_taken(value: str) -> None:
+    assert paths.runtime_dir({"XDG_RUNTIME_DIR": value}).name == f"aquahost-{os.getuid()}"
+
+
+def test_relative_xdg_values_are_ignored_as_the_specification_asks() -> None:
+    assert paths.cache_dir({"XDG_CACHE_HOME": "relative"}).is_absolute()
+
+
+def test_log_names_are_the_daemons_own() -> None:
+    from aquahost.daemon.worker_log import log_file
+
+    env = {"AQUAHOST_LOG_DIR": "/logs"}
+    for model in (None, "chat", "org/chat"):
+        assert paths.log_file(model, env) == log_file(Path("/logs"), model)
+
+
+def test_a_private_folder_is_made_and_tightened(tmp_path: Path) -> None:
+    folder = paths.private_dir(tmp_path / "a" / "b")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)
+    assert stat.S_IMODE(paths.private_dir(folder).stat().st_mode) == 0o700
+
+
+def test_a_private_folder_is_never_a_link_or_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(StartError, match="not a link"):
+        paths.private_dir(tmp_path / "link")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError):
+        paths.private_dir(tmp_path / "file")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(StartError, match="belongs to another user"):
+        paths.private_dir(tmp_path / "real")

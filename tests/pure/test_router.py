@@ -1,0 +1,274 @@
+"""Prompts to workers, outputs to streams; with a worker that only listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aquahost.clock import VirtualClock
+from aquahost.config.settings import Kind, ModelSettings
+from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.lifecycle import LoadRefused, LoadRequested, UnloadRequested, WorkerExited, WorkerReady
+from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.router import Router
+from aquahost.daemon.supervision import SupervisionLimits
+from aquahost.errors import (
+    InvalidRequestError,
+    ModelUnavailableError,
+    QueueFullError,
+    UnknownModelError,
+    UnknownPromptError,
+)
+from aquahost.events import EventKind
+from aquahost.messages.prompts import (
+    Accepted,
+    ErrorDetail,
+    Finished,
+    FinishReason,
+    ImageRequest,
+    Output,
+    Progress,
+    PromptState,
+    StateChanged,
+    TextRequest,
+    Tokens,
+)
+from aquahost.messages.wire import Cancel, Submit, ToWorker
+
+WORKER = 7
+
+
+class Desk:
+    """A router with two models, and what it says to workers."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(100.0)
+        self.events = EventLog()
+        self.sent: list[ToWorker] = []
+        self.wanted: list[str] = []
+        self.idle: list[str] = []
+        self.models = {
+            "chat": self._model("chat", ModelSettings(kind=Kind.LLM, source="x/y", max_queue=2)),
+            "paint": self._model("paint", ModelSettings(kind=Kind.IMAGE, source="x/y")),
+        }
+        self.router = Router(
+            self.models,
+            send=self._send,
+            want=self.wanted.append,
+            idle=lambda model: self.idle.append(model.name),
+            events=self.events,
+            clock=self.clock,
+        )
+
+    def _model(self, name: str, settings: ModelSettings) -> HostedModel:
+        model = HostedModel(name, settings, SupervisionLimits(), Path("nowhere"))
+        model.supervision.handle(LoadRequested(), 0.0)
+        model.supervision.handle(WorkerReady(), 0.0)
+        model.worker_id = WORKER
+        return model
+
+    def _send(self, worker_id: int, message: ToWorker) -> bool:
+        assert worker_id == WORKER
+        self.sent.append(message)
+        return True
+
+    def ask(self, model: str = "chat") -> PromptStream:
+        return self.router.submit(model, TextRequest(text="hi"), "tester")
+
+    def finish(self, stream: PromptStream) -> None:
+        self.router.on_outputs([Finished(prompt_id=stream.prompt_id, reason=FinishReason.STOP)])
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def tokens(stream: PromptStream, text: str = "a") -> Tokens:
+    return Tokens(stream.prompt_id, text, [1])
+
+
+async def test_a_prompt_goes_to_its_model_s_worker_and_its_outputs_come_back_in_order(desk: Desk) -> None:
+    stream = desk.ask()
+    (submit,) = desk.sent
+    assert isinstance(submit, Submit)
+    assert (submit.prompt.id, submit.prompt.model, submit.prompt.tenant) == (stream.prompt_id, "chat", "tester")
+    outputs: list[Output] = [
+        Accepted(stream.prompt_id, 1),
+        tokens(stream),
+        Finished(prompt_id=stream.prompt_id, reason=FinishReason.STOP),
+    ]
+    desk.router.on_outputs(outputs[:2])
+    assert await stream.take() == outputs[:2]
+    desk.router.on_outputs(outputs[2:])
+    assert await stream.take() == outputs[2:]
+    assert await stream.take() == []
+    assert desk.router.live == 0
+    assert desk.idle == ["chat"]
+
+
+async def test_take_waits_for_the_next_output(desk: Desk) -> None:
+    stream = desk.ask()
+    waiting = asyncio.create_task(stream.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    desk.router.on_outputs([tokens(stream)])
+    assert await waiting == [tokens(stream)]
+
+
+async def test_a_reader_that_gave_up_waiting_misses_nothing(desk: Desk) -> None:
+    stream = desk.ask()
+    waiting = asyncio.create_task(stream.take())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    desk.router.on_outputs([tokens(stream)])
+    assert await stream.take() == [tokens(stream)]
+
+
+async def test_each_output_reaches_its_own_stream(desk: Desk) -> None:
+    first, second = desk.ask(), desk.ask()
+    desk.router.on_outputs([tokens(first, "1"), tokens(second, "2"), tokens(first, "3")])
+    assert await first.take() == [tokens(first, "1"), tokens(first, "3")]
+    assert await second.take() == [tokens(second, "2")]
+
+
+async def test_cancelling_ends_the_stream_at_once_and_tells_the_worker(desk: Desk) -> None:
+    stream = desk.ask()
+    stream.cancel()
+    stream.cancel()
+    assert await stream.take() == [Finished(prompt_id=stream.prompt_id, reason=FinishReason.CANCELLED)]
+    assert desk.sent[1:] == [Cancel(stream.prompt_id)]
+    desk.router.on_outputs([tokens(stream)])  # was under way
+    assert await stream.take() == []
+    assert desk.events.since(0)[-1].kind is EventKind.PROMPT_CANCELLED
+
+
+def test_cancelling_what_is_not_there_is_an_error(desk: Desk) -> None:
+    with pytest.raises(UnknownPromptError, match="'nope'"):
+        desk.router.cancel("nope")
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(desk: Desk) -> None:
+    streams = [desk.ask(), desk.ask()]
+    with pytest.raises(QueueFullError) as caught:
+        desk.ask()
+    assert caught.value.retry_after_s is not None
+    assert len(desk.sent) == 2
+    desk.finish(streams[0])
+    desk.ask()
+
+
+def test_the_wait_is_estimated_from_recent_completions(desk: Desk) -> None:
+    for _ in range(10):
+        stream = desk.ask()
+        desk.clock.advance(4.0)
+        desk.finish(stream)
+    desk.ask(), desk.ask()
+    with pytest.raises(QueueFullError) as caught:
+        desk.ask()
+    assert caught.value.retry_after_s == pytest.approx(4.0, abs=0.5)
+
+
+def test_an_unknown_model_is_refused_naming_the_nearest(desk: Desk) -> None:
+    with pytest.raises(UnknownModelError, match=r"no model 'chatt'; did you mean 'chat'\?"):
+        desk.ask("chatt")
+    with pytest.raises(UnknownModelError, match="there are: chat, paint"):
+        desk.ask("zzz")
+
+
+def test_a_request_of_another_kind_is_refused(desk: Desk) -> None:
+    with pytest.raises(InvalidRequestError, match="makes images"):
+        desk.ask("paint")
+    with pytest.raises(InvalidRequestError, match="makes text"):
+        desk.router.submit("chat", ImageRequest(text="a fox"), "tester")
+
+
+def _unloaded(model: HostedModel) -> None:
+    model.supervision.handle(UnloadRequested(0.0, 0), 1.0)
+    model.supervision.handle(WorkerExited("exited"), 1.0)
+
+
+def _crashed(model: HostedModel) -> None:
+    model.supervision.handle(WorkerExited("was killed by SIGKILL"), 1.0)
+
+
+def _draining(model: HostedModel) -> None:
+    model.supervision.handle(UnloadRequested(30.0, 1), 1.0)
+
+
+def _failed(model: HostedModel) -> None:
+    _crashed(model)
+    model.supervision.handle(LoadRefused("no such folder", worker_runs=False), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("befall", "says", "again"),
+    [
+        (_unloaded, "is being loaded; try again", True),
+        (_crashed, "since its worker was killed by SIGKILL", True),
+        (_draining, "is being unloaded", True),
+        (_failed, "failed: no such folder", False),
+    ],
+)
+def test_a_model_that_is_not_ready_refuses_and_says_why(
+    desk: Desk, befall: Callable[[HostedModel], None], says: str, again: bool
+) -> None:
+    befall(desk.models["chat"])
+    with pytest.raises(ModelUnavailableError, match=says) as caught:
+        desk.ask()
+    assert (caught.value.retry_after_s is not None) == again
+    assert desk.sent == []
+
+
+def test_a_prompt_for_an_unloaded_model_has_it_loaded(desk: Desk) -> None:
+    _unloaded(desk.models["chat"])
+    with pytest.raises(ModelUnavailableError):
+        desk.ask()
+    assert desk.wanted == ["chat"]
+
+
+async def test_closing_refuses_new_prompts_and_lets_live_ones_go_on(desk: Desk) -> None:
+    stream = desk.ask()
+    desk.router.close()
+    with pytest.raises(ModelUnavailableError, match="shutting down"):
+        desk.ask()
+    desk.finish(stream)
+    assert len(await stream.take()) == 1
+
+
+async def test_prompts_of_a_dead_worker_fail_and_those_of_others_do_not(desk: Desk) -> None:
+    mine = desk.ask()
+    other = desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
+    error = ErrorDetail(message="gone", status=503, code="worker_died")
+    desk.router.end_prompts(desk.models["chat"], error)
+    assert await mine.take() == [Finished(prompt_id=mine.prompt_id, reason=FinishReason.ERROR, error=error)]
+    assert desk.router.live == 1
+    assert [view.id for view in desk.router.views(0.0)] == [other.prompt_id]
+
+
+def test_a_live_prompt_s_view_follows_its_outputs(desk: Desk) -> None:
+    stream = desk.ask()
+    desk.clock.advance(1.0)
+    (view,) = desk.router.views(desk.clock.now_s())
+    assert (view.state, view.first_token_s, view.age_s, view.kind) == (PromptState.WAITING, None, 1.0, "text")
+    desk.router.on_outputs([Accepted(stream.prompt_id, 12), StateChanged(stream.prompt_id, PromptState.PREFILLING)])
+    (view,) = desk.router.views(desk.clock.now_s())
+    assert (view.state, view.input_tokens, view.output_tokens) == (PromptState.PREFILLING, 12, 0)
+    desk.clock.advance(0.5)
+    desk.router.on_outputs([tokens(stream)])
+    desk.clock.advance(0.5)
+    desk.router.on_outputs([tokens(stream)])
+    (view,) = desk.router.views(desk.clock.now_s())
+    assert (view.state, view.output_tokens, view.first_token_s) == (PromptState.RUNNING, 2, 1.5)
+
+
+def test_an_image_s_view_shows_its_steps(desk: Desk) -> None:
+    stream = desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
+    desk.router.on_outputs([Accepted(stream.prompt_id, 0, 20), Progress(stream.prompt_id, 3, 20)])
+    (view,) = desk.router.views(desk.clock.now_s())
+    assert (view.kind, view.steps_done, view.steps) == ("image", 3, 20)

@@ -1,0 +1,155 @@
+"""The worker's loop, with a toy engine and the daemon's end of the socket in the test's hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import zmq
+
+from aquahost.clock import VirtualClock
+from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings, ToySettings
+from aquahost.engines.toy import ToyEngine
+from aquahost.messages.prompts import Accepted, Finished, FinishReason, Output, Prompt, Sampling, TextRequest, Tokens
+from aquahost.messages.wire import (
+    Cancel,
+    EngineStats,
+    FromWorker,
+    LoadProgress,
+    Outputs,
+    Stop,
+    Submit,
+    ToWorker,
+)
+from aquahost.worker.heartbeat import Pulse
+from aquahost.worker.link import DaemonLink
+from aquahost.worker.load import REPORT_PERIOD_S, LoadReporter
+from aquahost.worker.loop import STATS_PERIOD_S, WorkerLoop
+
+ENDPOINT = "inproc://daemon"
+
+
+class Bench:
+    """A worker's link and the daemon's end of it."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.pulse = Pulse()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.bind(ENDPOINT)
+        self.link = DaemonLink(self._context, ENDPOINT, b"w1")
+
+    def loop(self, engine: ToyEngine) -> WorkerLoop:
+        return WorkerLoop(engine, self.link, self.pulse, self.clock)
+
+    def say(self, *messages: ToWorker) -> None:
+        for message in messages:
+            self._router.send_multipart([b"w1", msgspec.msgpack.encode(message)])
+
+    def heard(self) -> list[FromWorker]:
+        messages: list[FromWorker] = []
+        while self._router.poll(20):
+            messages.append(msgspec.msgpack.decode(self._router.recv_multipart()[1], type=FromWorker))
+        return messages
+
+    def outputs(self) -> list[list[Output]]:
+        return [message.outputs for message in self.heard() if isinstance(message, Outputs) and message.outputs]
+
+    def close(self) -> None:
+        self.link.close()
+        self._router.close()
+        self._context.term()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def toy() -> ToyEngine:
+    return ToyEngine(ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=0), max_context=100), SchedulerSettings())
+
+
+def prompt(prompt_id: str = "p", max_tokens: int = 2, text: str = "hi") -> Submit:
+    request = TextRequest(text=text, sampling=Sampling(max_tokens=max_tokens))
+    return Submit(Prompt(id=prompt_id, model="toy", tenant="t", request=request, created_s=0.0))
+
+
+def test_acceptance_goes_out_before_the_step_and_a_step_s_outputs_as_one_message(bench: Bench) -> None:
+    loop = bench.loop(toy())
+    bench.say(prompt("a"), prompt("b"))
+    loop._pass()
+    accepted, stepped = bench.outputs()
+    assert accepted == [Accepted("a", 1), Accepted("b", 1)]
+    assert [output.prompt_id for output in stepped if isinstance(output, Tokens)] == ["a", "b"]
+
+
+def test_a_refused_prompt_ends_at_once_with_what_an_api_needs_to_know(bench: Bench) -> None:
+    loop = bench.loop(toy())
+    bench.say(prompt(text="word " * 200))
+    loop._pass()
+    ((finished,),) = bench.outputs()
+    assert isinstance(finished, Finished)
+    assert finished.reason is FinishReason.ERROR
+    assert finished.error is not None
+    assert (finished.error.status, finished.error.code) == (400, "context_length_exceeded")
+
+
+def test_a_cancelled_prompt_is_dropped_before_the_next_step(bench: Bench) -> None:
+    loop = bench.loop(toy())
+    bench.say(prompt("a", 50), prompt("b", 50))
+    loop._pass()
+    bench.heard()
+    bench.say(Cancel("a"))
+    loop._pass()
+    assert [[output.prompt_id for output in outputs] for outputs in bench.outputs()] == [["b"]]
+
+
+def test_figures_go_out_now_and_then_and_once_more_when_the_engine_falls_idle(bench: Bench) -> None:
+    loop = bench.loop(toy())
+    bench.say(prompt(max_tokens=6))
+
+    def figures() -> list[EngineStats]:
+        loop._pass()
+        return [message.stats for message in bench.heard() if isinstance(message, Outputs) and message.stats]
+
+    assert [(stats.waiting, stats.running) for stats in figures()] == [(1, 0)]
+    assert figures() == []
+    bench.clock.advance(STATS_PERIOD_S)
+    assert [stats.running for stats in figures()] == [1]
+    assert figures() == []
+    assert figures() == []
+    (last,) = figures()
+    assert (last.running, last.output_tokens) == (0, 6)
+
+
+def test_the_pulse_counts_passes_and_shows_a_step_under_way(bench: Bench) -> None:
+    seen: list[bool] = []
+    settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=1.0))
+    engine = ToyEngine(settings, SchedulerSettings(), sleep=lambda _: seen.append(bench.pulse.busy))
+    bench.say(prompt())
+    threading.Timer(0.2, bench.say, [Stop()]).start()
+    bench.loop(engine).run()
+    assert seen == [True, True]
+    assert not bench.pulse.busy
+    assert bench.pulse.passes >= 2
+
+
+def test_load_reports_are_thinned_but_no_stage_and_no_end_is_lost(bench: Bench) -> None:
+    report = LoadReporter(bench.link, bench.clock)
+    for done in range(101):
+        report(LoadProgress("loading weights", done, 100))
+    report(LoadProgress("probing", 0, 0))
+    bench.clock.advance(REPORT_PERIOD_S)
+    report(LoadProgress("probing", 1, 0))
+    assert bench.heard() == [
+        LoadProgress("loading weights", 0, 100),
+        LoadProgress("loading weights", 100, 100),
+        LoadProgress("probing", 0, 0),
+        LoadProgress("probing", 1, 0),
+    ]
