@@ -174,7 +174,8 @@ def _stop_on_signals(daemon: Daemon) -> None:
         daemon.request_shutdown(0.0 if again else DRAIN_S)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]:

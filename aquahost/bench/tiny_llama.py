@@ -23,6 +23,9 @@ def make_tiny_llama(folder: Path) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from aquahost.engines.quiet import quiet_transformers
+
+    quiet_transformers()
     config = LlamaConfig(
         hidden_size=HIDDEN,
         intermediate_size=688,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from aquahost.cli.output import Column, Form, FormOption, say, write_data, write_line, write_table
 
 if TYPE_CHECKING:
     from aquahost.bench.figures import Figure
@@ -23,6 +23,9 @@ _MEASURES = {
 }
 
 
+_MET = {None: "", True: "yes", False: "NO"}
+
+
 class Measure(StrEnum):
     """What can be measured."""
 
@@ -34,16 +37,9 @@ class Measure(StrEnum):
     SERVING = "serving"
 
 
-class Form(StrEnum):
-    """How the figures are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def bench(
     measure: Annotated[Measure, typer.Argument(help="What to measure.")] = Measure.ALL,
-    output: Annotated[Form, typer.Option("-o", "--output", help="A table for people or JSON.")] = Form.TABLE,
+    output: FormOption = Form.TABLE,
 ) -> None:
     """Measure this machine; daemons it needs are started and stopped apart from yours.
 
@@ -56,11 +52,11 @@ def bench(
     names = list(_MEASURES) if measure is Measure.ALL else [measure.value]
     results: dict[str, list[Figure]] = {}
     for name in names:
-        sys.stderr.write(f"measuring {name} …\n")
+        say(f"measuring {name} …")
         results[name] = _measure(name)()
     _show(results, output)
     if any(figure.met is False for figures in results.values() for figure in figures):
-        sys.stderr.write("some figures miss their bar\n")
+        say("some figures miss their bar")
         raise typer.Exit(1)
 
 
@@ -71,28 +67,19 @@ def _measure(name: str) -> Callable[[], list[Figure]]:
 
 
 def _show(results: dict[str, list[Figure]], form: Form) -> None:
-    import msgspec
-
     from aquahost.bench.figures import this_place
 
     place = this_place()
-    if form is Form.JSON:
-        sys.stdout.write(
-            json.dumps({"place": msgspec.to_builtins(place), "figures": msgspec.to_builtins(results)}, indent=2)
-        )
-        sys.stdout.write("\n")
+    if form is not Form.TABLE:
+        write_data({"place": place, "figures": results}, form)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    packages = ", ".join(f"{name} {version}" for name, version in place.packages.items())
-    table = Table(
-        box=None, caption=f"{place.machine}; {place.date}; commit {place.commit}; {packages}", caption_justify="left"
+    rows = [
+        [name, figure.name, f"{figure.value:.4g} {figure.unit}", figure.bar, _MET[figure.met], figure.note]
+        for name, figures in results.items()
+        for figure in figures
+    ]
+    write_table(
+        [*map(Column, ("MEASURE", "FIGURE")), Column("VALUE", right=True), *map(Column, ("BAR", "MET", "NOTE"))], rows
     )
-    for column in ("MEASURE", "FIGURE", "VALUE", "BAR", "MET", "NOTE"):
-        table.add_column(column, justify="right" if column == "VALUE" else "left")
-    for name, figures in results.items():
-        for figure in figures:
-            met = {None: "", True: "yes", False: "NO"}[figure.met]
-            table.add_row(name, figure.name, f"{figure.value:.4g} {figure.unit}", figure.bar, met, figure.note)
-    Console().print(table)
+    packages = ", ".join(f"{name} {version}" for name, version in place.packages.items())
+    write_line(f"\n{place.machine}; {place.date}; commit {place.commit}; Python {place.python}, {packages}")

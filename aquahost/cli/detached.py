@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aquahost.cli.surroundings import Surroundings
-from aquahost.client import Client
 from aquahost.errors import StartError, UnreachableError
 from aquahost.messages.snapshot import Snapshot
 
@@ -34,7 +33,7 @@ class Detached:
         while True:
             ended = self.process.poll() is not None  # before the look, so that an ended one is never missed
             try:
-                with Client(around.socket(), transport=around.transport, timeout_s=2.0) as client:
+                with around.client(timeout_s=2.0) as client:
                     snapshot = client.snapshot()
                 if snapshot.pid == self.process.pid:
                     return snapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,7 +13,6 @@ from aquahost.cli.daemon_process import lives, living_daemon
 from aquahost.cli.durations import seconds
 from aquahost.cli.output import say
 from aquahost.cli.surroundings import Surroundings, surroundings
-from aquahost.client import Client
 from aquahost.errors import AquahostError, StartError, UnreachableError
 
 _LOOK_EVERY_S = 0.1
@@ -20,6 +20,8 @@ _GRACE_S = 20.0
 """Beyond the drain time, for workers to end."""
 _ESCALATE_S = 5.0
 """With --now, between asking, SIGTERM and SIGKILL."""
+_ANSWER_S, _ANSWER_NOW_S = 10.0, 2.0
+"""How long it may take to answer before it is ended by signal; the latter with --now."""
 
 
 def down(
@@ -41,64 +43,73 @@ def down(
       aquahost down --now
     """
     around = surroundings(context)
-    drain_s = 0.0 if now else seconds(drain, "--drain")
-    pid = _ask_to_end(around, drain_s)
-    gone = _gone(around, pid, _ESCALATE_S if now else drain_s + _GRACE_S)
-    if not gone and not (now and _killed(around, pid)):
-        raise StartError(f"the daemon (pid {pid}) still runs; end it with: aquahost down --now")
+    end = _End(around, now=now)
+    end.ask(0.0 if now else seconds(drain, "--drain"))
     say("the daemon has stopped")
 
 
-def _ask_to_end(around: Surroundings, drain_s: float) -> int:
-    """Ask over the socket, else by signal; the daemon's process id. Raises UnreachableError if there is none."""
-    try:
-        with around.client() as client:
-            snapshot = client.snapshot()
-            client.shutdown(drain_s)
-            return snapshot.pid
-    except UnreachableError:
-        pid = living_daemon(around.env)
+class _End:
+    """One daemon's end, asked for and waited for."""
+
+    def __init__(self, around: Surroundings, *, now: bool) -> None:
+        self._around = around
+        self._now = now
+        self._answers = True
+
+    def ask(self, drain_s: float) -> None:
+        """Have it end, over the socket or else by signal, and wait. Raises UnreachableError if there is none, and
+        StartError if it does not end."""
+        try:
+            with self._around.client(_ANSWER_NOW_S if self._now else _ANSWER_S) as client:
+                pid = client.snapshot().pid
+                client.shutdown(drain_s)
+        except UnreachableError:
+            pid = self._signal_instead()
+        if self._gone(pid, _ESCALATE_S if self._now else drain_s + _GRACE_S) or (self._now and self._killed(pid)):
+            return
+        raise StartError(f"the daemon (pid {pid}) still runs; end it with: aquahost down --now")
+
+    def _signal_instead(self) -> int:
+        self._answers = False
+        pid = living_daemon(self._around.env)
         if pid is None:
-            raise UnreachableError(f"no daemon runs (none answers at {around.socket()})") from None
+            raise UnreachableError(f"no daemon runs (none answers at {self._around.socket()})")
         say(f"the daemon (pid {pid}) does not answer; ending it by signal")
         _signal(pid, signal.SIGTERM)
         return pid
 
+    def _killed(self, pid: int) -> bool:
+        for number in (signal.SIGTERM, signal.SIGKILL) if self._answers else (signal.SIGKILL,):
+            say(f"the daemon (pid {pid}) does not end; sending {number.name}")
+            _signal(pid, number)
+            if self._gone(pid, _ESCALATE_S):
+                return True
+        return False
 
-def _gone(around: Surroundings, pid: int, within_s: float) -> bool:
-    """Wait for the process to end, saying how many prompts it waits for."""
-    deadline_s = around.now_s() + within_s
-    said: int | None = None
-    while lives(pid):
-        if around.now_s() > deadline_s:
-            return False
-        left = _prompts_left(around)
-        if left and left != said:
-            say(f"draining: {left} live prompt{'s' if left > 1 else ''}")
-            said = left
-        around.sleep(_LOOK_EVERY_S)
-    return True
+    def _gone(self, pid: int, within_s: float) -> bool:
+        """Wait for the process to end, saying how many prompts it waits for."""
+        deadline_s = self._around.now_s() + within_s
+        said: int | None = None
+        while lives(pid):
+            if self._around.now_s() > deadline_s:
+                return False
+            left = self._prompts_left()
+            if left and left != said:
+                say(f"draining: {left} live prompt{'s' if left > 1 else ''}")
+                said = left
+            self._around.sleep(_LOOK_EVERY_S)
+        return True
 
-
-def _killed(around: Surroundings, pid: int) -> bool:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        say(f"the daemon (pid {pid}) does not end; sending {number.name}")
-        _signal(pid, number)
-        if _gone(around, pid, _ESCALATE_S):
-            return True
-    return False
-
-
-def _prompts_left(around: Surroundings) -> int | None:
-    try:
-        with Client(around.socket(), transport=around.transport, timeout_s=1.0) as client:
-            return len(client.snapshot().prompts)
-    except AquahostError:
-        return None  # it is on its way out
+    def _prompts_left(self) -> int | None:
+        if not self._answers:
+            return None
+        try:
+            with self._around.client(timeout_s=1.0) as client:
+                return len(client.snapshot().prompts)
+        except AquahostError:
+            return None  # it is on its way out
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return

@@ -34,11 +34,11 @@ class Surroundings:
 
         return socket_path(self.env)
 
-    def client(self) -> Client:
-        """A client of the daemon; to be closed."""
+    def client(self, timeout_s: float = 10.0) -> Client:
+        """A client of the daemon, which may take so long to answer; to be closed."""
         from aquahost.client import Client
 
-        return Client(self.socket(), transport=self.transport)
+        return Client(self.socket(), transport=self.transport, timeout_s=timeout_s)
 
 
 def surroundings(context: typer.Context) -> Surroundings:

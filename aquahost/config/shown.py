@@ -61,8 +61,15 @@ def _lines(value: dict[str, Any], path: KeyPath) -> Iterator[tuple[str, KeyPath 
             yield f"{indent}{_key(key)}:", None
             yield from _lines(item, inner)
         else:
-            yield f"{indent}{_key(key)}: {json.dumps(item, ensure_ascii=False)}", inner
+            yield f"{indent}{_key(key)}: {_scalar(item)}", inner
 
 
 def _key(key: str) -> str:
     return key if key.isidentifier() else json.dumps(key)
+
+
+def _scalar(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return (
+        text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+    )  # 1e-05 is text in YAML 1.1

@@ -19,7 +19,7 @@ from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.listeners import check_socket_path
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.router import Router
-from aquahost.daemon.supervision import SupervisionLimits
+from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.supervisor import Supervisor
 from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
@@ -191,8 +191,7 @@ class Daemon:
     def health(self) -> list[str]:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
-        silence_s = self.settings.host.heartbeat_timeout_s / 2
-        problems = (model.unhealthy(now_s, silence_s) for model in self._models.values())
+        problems = (model.unhealthy(now_s) for model in self._models.values())
         return [*self._supervisor.faults, *(problem for problem in problems if problem)]
 
     def readiness(self) -> list[str]:

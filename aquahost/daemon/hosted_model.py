@@ -8,7 +8,8 @@ from pathlib import Path
 from aquahost.config.settings import ModelSettings
 from aquahost.daemon.completion_rate import CompletionRate
 from aquahost.daemon.live_prompt import LivePrompt
-from aquahost.daemon.supervision import Supervision, SupervisionLimits
+from aquahost.daemon.supervision import Supervision
+from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.worker_process import WorkerProcess
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
@@ -55,12 +56,12 @@ class HostedModel:
         """Wait for the next change of state."""
         await self._changed.wait()
 
-    def unhealthy(self, now_s: float, silence_s: float) -> str | None:
-        """Why its worker, which should run, is dead or seems hung (no sign of life for `silence_s`); None if well."""
+    def unhealthy(self, now_s: float) -> str | None:
+        """Why its worker, which should run, is dead or seems hung; None if it is well."""
         if self.wanted and self.supervision.worker_died:
             return f"{self.name} is {self.state}: {self.supervision.reason}"
-        silent_s = self.supervision.silent_s(now_s)
-        return f"{self.name}: no sign of life for {silent_s:.0f} s" if silent_s > silence_s else None
+        silent_s = self.supervision.suspicious_silence_s(now_s)
+        return f"{self.name}: no sign of life for {silent_s:.0f} s" if silent_s is not None else None
 
     def unready(self) -> str | None:
         """Why it does not take prompts, though it should; None if it does or need not."""

@@ -14,14 +14,18 @@ from aquahost.errors import StartError
 
 MOST_BYTES = 8 << 20
 KEPT_FILES = 2
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Log to `path` and to standard error while the context lasts. Raises StartError if `path` cannot be written.
+    """Log to `path` and to standard error while the context lasts. Raises StartError if that cannot be.
 
     AQUAHOST_LOG_LEVEL sets how much (DEBUG, INFO, WARNING, ERROR).
     """
+    level = os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper()
+    if level not in LEVELS:
+        raise StartError(f"AQUAHOST_LOG_LEVEL is {level!r}; use one of {', '.join(LEVELS)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
@@ -37,7 +41,7 @@ def logging_to(path: Path) -> Iterator[None]:
         handlers.append(terminal)
     root = logging.getLogger()
     level_before = root.level
-    root.setLevel(os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper())
+    root.setLevel(level)
     for handler in handlers:
         root.addHandler(handler)
     try:

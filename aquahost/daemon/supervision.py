@@ -13,8 +13,6 @@ Pure: no I/O, no clock of its own, no logging. Times are `Clock.now_s()` of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aquahost.daemon.lifecycle import (
     Announce,
     EndPrompts,
@@ -32,6 +30,7 @@ from aquahost.daemon.lifecycle import (
     WorkerExited,
     WorkerReady,
 )
+from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.events import EventKind
 from aquahost.messages.snapshot import ModelState
 from aquahost.units import format_seconds
@@ -43,29 +42,6 @@ LEGAL_TRANSITIONS: dict[ModelState, frozenset[ModelState]] = {
     ModelState.DRAINING: frozenset({ModelState.READY, ModelState.UNLOADED}),
     ModelState.FAILED: frozenset({ModelState.LOADING, ModelState.UNLOADED}),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisionLimits:
-    """How patient the supervisor is."""
-
-    heartbeat_timeout_s: float = 15.0
-    step_timeout_s: float = 300.0
-    max_restarts: int = 5
-    """Crashes in a row after which the model is failed."""
-    first_backoff_s: float = 0.25
-    """Before the first restart; doubles with each crash in a row."""
-    max_backoff_s: float = 30.0
-    healthy_s: float = 60.0
-    """Ready for this long, a worker's earlier crashes are forgotten."""
-    stop_grace_s: float = 5.0
-    """From StopWorker to KillWorker."""
-    stall_s: float = 2.0
-    """Time that jumps by more than this means that the daemon itself stood still, and could hear no heartbeat."""
-
-    def backoff_s(self, crashes: int) -> float:
-        """Wait before the restart after this many crashes in a row (1, 2, ...)."""
-        return min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(crashes - 1, 60))
 
 
 class Supervision:
@@ -114,9 +90,10 @@ class Supervision:
             case WorkerExited():
                 return self._on_exit(event, now_s)
 
-    def silent_s(self, now_s: float) -> float:
-        """Seconds since the worker's last sign of life; 0 where no worker runs."""
-        return now_s - self._heard_s if self.worker_runs else 0.0
+    def suspicious_silence_s(self, now_s: float) -> float | None:
+        """Seconds since the worker's last sign of life, once they are half of what would cost it its life."""
+        silent_s = now_s - self._heard_s
+        return silent_s if self.worker_runs and silent_s > self._silence_limit_s / 2 else None
 
     @property
     def worker_died(self) -> bool:
@@ -243,7 +220,7 @@ class Supervision:
         if self._kill_after_s is not None:
             return [self._kill("did not stop when asked")] if now_s >= self._kill_after_s else []
         silent_s = now_s - self._heard_s
-        if silent_s > self._limits.heartbeat_timeout_s:
+        if silent_s > self._silence_limit_s:
             return [self._kill(f"gave no sign of life for {format_seconds(silent_s)} and was killed")]
         stuck_s = now_s - self._passes_since_s
         if self.state in (ModelState.READY, ModelState.DRAINING) and stuck_s > self._limits.step_timeout_s:
@@ -265,6 +242,11 @@ class Supervision:
             return []
         self.restarts += 1
         return [Announce(EventKind.MODEL_LOADING, f"restarting the worker of {self.name}"), self._spawn(now_s)]
+
+    @property
+    def _silence_limit_s(self) -> float:
+        patience = self._limits.loading_patience if self.state is ModelState.LOADING else 1.0
+        return self._limits.heartbeat_timeout_s * patience
 
     # -- pieces ------------------------------------------------------------------------------------------------
 

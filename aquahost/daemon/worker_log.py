@@ -26,11 +26,14 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def last_line(path: Path, after: int) -> str:
-    """The last line written past byte `after`, at most 300 characters; "" if there is none."""
+    """The last line written past byte `after`, at most 300 characters; "" if there is none.
+
+    A log shorter than that was begun anew, and counts as a whole.
+    """
     try:
         with path.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
-            log.seek(max(min(after, end), end - TAIL_BYTES))
+            log.seek(max(after if after <= end else 0, end - TAIL_BYTES))
             lines = log.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.engine import ReportProgress
@@ -25,6 +26,9 @@ from aquahost.messages.prompts import (
 )
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
 
+if TYPE_CHECKING:
+    from aquahost.engines.device import EngineDevice
+
 DEFAULT_TOKENS = 32
 """Words of a reply whose length is not asked for."""
 LOAD_STEPS = 10
@@ -40,8 +44,17 @@ WORDS = tuple(" " + word for word in LOREM.split())
 Sleep = Callable[[float], None]
 
 
-def load_toy(settings: ModelSettings, scheduler: SchedulerSettings, report: ReportProgress) -> ToyEngine:
-    """Pretend to load for `load_s`, reporting progress. Raises LoadError if the model's entry asks for it (`fail`)."""
+def load_toy(
+    name: str,
+    settings: ModelSettings,
+    scheduler: SchedulerSettings,
+    device: EngineDevice | None,
+    report: ReportProgress,
+) -> ToyEngine:
+    """Pretend to load for `load_s`, reporting progress. Raises LoadError if the model's entry asks for it (`fail`).
+
+    Takes what every engine's loader takes; a toy needs no name and no device.
+    """
     toy = settings.toy
     for done in range(LOAD_STEPS):
         report(LoadProgress("pretending to load", done, LOAD_STEPS, "steps"))

@@ -49,7 +49,7 @@ def load(spec: WorkerSpec, report: LoadReporter) -> Engine:
     if settings.kind is Kind.TOY:
         from aquahost.engines.toy import load_toy
 
-        return load_toy(settings, scheduler, report)
+        return load_toy(spec.name, settings, scheduler, None, report)
 
     report(LoadProgress("importing", 0, 0))
     from aquahost.engines.device import EngineDevice

@@ -65,7 +65,7 @@ def _serve(spec: WorkerSpec) -> int:
     else:
         link.send(Ready(engine.footprint))
         logger.info("%s is ready", spec.name)
-        status = _run(engine, WorkerLoop(engine, link, pulse, clock))
+        status = run_engine(engine, WorkerLoop(engine, link, pulse, clock))
     link.close()
     context.term()
     return status
@@ -88,7 +88,8 @@ def _load(spec: WorkerSpec, link: DaemonLink, report: LoadReporter) -> Engine | 
     return None
 
 
-def _run(engine: Engine, loop: WorkerLoop) -> int:
+def run_engine(engine: Engine, loop: WorkerLoop) -> int:
+    """Serve until told to stop; returns the exit status: 1 if the engine broke, with the cause in the log."""
     try:
         loop.run()
         engine.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from aquahost_cuda.copies import Copy, CopyEngine, Direction, merge_adjacent
 from aquahost_cuda.driver import EmulatedDriver, Faults
 from aquahost_cuda.emulated.faults import inject
 from aquahost_cuda.emulated.types import CUresult
-from aquahost_cuda.vmm import Buffer
-from driver_fixtures import MIB, emulated, opened, read, write
+from aquahost_cuda.vmm import Buffer, Location
+from driver_fixtures import MIB, PAGE, HeldStream, emulated, mapped, opened, read, write
 
 
 def answering(*answer: Any) -> Any:
@@ -111,11 +112,21 @@ def test_a_refused_copy_raises_and_the_engine_goes_on(driver: EmulatedDriver) ->
         assert driver.live().events == 2
 
 
-def test_a_transfer_of_a_failed_context_raises(driver: EmulatedDriver) -> None:
-    with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(driver, device) as engine:
-        transfer = engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
-        inject(driver.node.path, Faults(lost_gpus=(0,)))
-        with pytest.raises(DriverError, match="DEVICE_UNAVAILABLE"):
-            engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
+def test_a_transfer_that_fails_under_way_ends_its_context(driver: EmulatedDriver) -> None:
+    here, there = Location.device(0), Location.device(1)
+    with opened(driver) as device, Buffer(driver, 0, PAGE) as local, mapped(driver, PAGE, there, here) as peer:
+        engine = CopyEngine(driver, device)
+        ctypes.memset(local.address, 1, 8)
+        with HeldStream(driver, engine.stream(Direction.OUT)):
+            transfer = engine.copy(Direction.OUT, [Copy(peer, local.address, 8)])
+            later = engine.copy(Direction.OUT, [Copy(local.address + MIB, local.address, 8)])
+            inject(driver.node.path, Faults(lost_gpus=(1,)))
+        # The donor was lost when the copy's turn came; that sticks, and nothing after it is done.
         inject(driver.node.path, Faults())
-        transfer.wait()
+        for one in (transfer, later):
+            with pytest.raises(DriverError, match="DEVICE_UNAVAILABLE"):
+                one.wait()
+            with pytest.raises(DriverError, match="DEVICE_UNAVAILABLE"):
+                one.done()
+        assert ctypes.string_at(local.address + MIB, 8) == bytes(8)
+        engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.copies import Copy, CopyEngine, Direction
 from aquahost_cuda.driver import HOST, EmulatedDriver, EmulatedNode, Faults, SlowLink
+from aquahost_cuda.emulated import mover
 from aquahost_cuda.emulated.faults import FaultBoard, inject
 from aquahost_cuda.emulated.links import LinkTable
 from aquahost_cuda.vmm import Buffer, Location, grant, reserve, unreserve
@@ -75,21 +77,29 @@ def test_no_copy_is_faster_than_its_link(driver: EmulatedDriver) -> None:
         assert durations[1] >= 0.03
 
 
-def test_bytes_arrive_at_the_end_of_the_copy(tmp_path: Path) -> None:
+def test_bytes_move_when_the_link_has_carried_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that whoever reads too early, or overwrites the source too early, gets what hardware might give him."""
+    seen: list[tuple[float, bytes]] = []
+    watched: list[int] = []
+
+    def look(end_s: float) -> None:
+        seen.append((end_s, ctypes.string_at(watched[0], 3)))
+
+    monkeypatch.setattr(mover, "sleep_until", look)
     with (
-        emulated(tmp_path, peer_latency_s=0.3) as driver,
+        emulated(tmp_path, peer_latency_s=100.0) as driver,
         opened(driver),
         new_stream(driver) as stream,
         Buffer(driver, 0, PAGE) as local,
         mapped(driver, PAGE, TWO, ONE) as peer,
     ):
-        write(driver, local.address, b"new", stream)
+        watched.append(peer)
+        ctypes.memmove(local.address, b"new", 3)
+        start_s = time.monotonic()
         call(driver.cuMemcpyAsync, peer, local.address, 3, stream)
-        seen = ctypes.string_at(peer, 3)
-        assert name_of(driver.cuStreamQuery(stream)) == "CUDA_ERROR_NOT_READY"
-        assert seen == b"\0\0\0"
         call(driver.cuStreamSynchronize, stream)
-        assert ctypes.string_at(peer, 3) == b"new"
+        assert [content for _, content in seen] == [b"\0\0\0", b"new"]
+        assert all(end_s > start_s + 99 for end_s, _ in seen)
 
 
 def test_peers_are_reached_unless_that_is_broken(driver: EmulatedDriver) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from aquahost_cuda.check import call
+from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.driver import EmulatedDriver
 from aquahost_cuda.vmm import Buffer, Location, grant, map_memory, reserve, unmap_memory, unreserve
 from driver_fixtures import (
@@ -201,11 +203,39 @@ def test_the_default_stream_is_done_when_the_call_returns(driver: EmulatedDriver
 
 def test_the_last_release_ends_what_the_context_held(driver: EmulatedDriver) -> None:
     call(driver.cuDevicePrimaryCtxRetain, 1)
-    with opened(driver, 1):
+    with opened(driver, 1), Buffer(driver, 1, PAGE) as buffer:
         call(driver.cuMemAlloc, 100)
         stream = call(driver.cuStreamCreate, 1)
+        call(driver.cuMemsetD8Async, buffer.address, 1, 100, stream)
+        call(driver.cuStreamSynchronize, stream)
+    workers = [thread for thread in threading.enumerate() if thread.name == "emulated-gpu1-stream"]
+    assert len(workers) == 1
     assert driver.memory_of(1)[0] == driver.memory_of(1)[1] - PAGE
     call(driver.cuDevicePrimaryCtxRelease, 1)
+    workers[0].join(10)
+    assert not workers[0].is_alive()
     assert driver.memory_of(1)[0] == driver.memory_of(1)[1]
     with opened(driver, 0):
         assert name_of(driver.cuStreamSynchronize(stream)) == "CUDA_ERROR_INVALID_HANDLE"
+
+
+def test_a_copy_of_pageable_memory_is_done_when_the_call_returns(driver: EmulatedDriver) -> None:
+    source = ctypes.create_string_buffer(b"pageable")
+    with Buffer(driver, 0, PAGE) as buffer, new_stream(driver) as stream:
+        with HeldStream(driver, stream) as held:
+            threading.Timer(0.05, held.release).start()
+            call(driver.cuMemcpyAsync, buffer.address, ctypes.addressof(source), 8, stream)
+            assert name_of(driver.cuStreamQuery(stream)) == "CUDA_SUCCESS"
+        assert ctypes.string_at(buffer.address, 8) == b"pageable"
+
+
+def test_a_refusal_of_the_operating_system_takes_no_memory(
+    driver: EmulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_descriptors(name: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", out_of_descriptors)
+    with pytest.raises(DriverError, match=r"CUDA_ERROR_OPERATING_SYSTEM: out of file descriptors"):
+        Buffer(driver, 0, PAGE)
+    assert driver.memory_of(0)[0] == driver.node.gpu_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,20 +54,16 @@ def test_each_gpu_copies_to_its_neighbour_and_back(driver: EmulatedDriver) -> No
 
 
 def test_threads_that_allocate_at_once_never_exceed_a_gpu(driver: EmulatedDriver) -> None:
-    excesses: list[int] = []
+    readings: set[int] = set()
 
     def work() -> None:
         for _ in range(30):
-            try:
-                with Buffer(driver, 0, 24 * MIB):
-                    free_bytes, _ = driver.memory_of(0)
-                    if free_bytes < 0:
-                        excesses.append(free_bytes)
-            except OutOfMemoryError:
-                continue
+            # 40 MiB of 64: room for one holder at a time
+            with contextlib.suppress(OutOfMemoryError), Buffer(driver, 0, 40 * MIB):
+                readings.add(driver.memory_of(0)[0])
 
     together([threading.Thread(target=work) for _ in range(4)])
-    assert excesses == []
+    assert readings == {24 * MIB}
     assert driver.memory_of(0)[0] == 64 * MIB
 
 

@@ -28,7 +28,9 @@ from transformers import (
 from aquahost.config.settings import SchedulerSettings
 from aquahost.engines.checkpoint import read_checkpoint
 from aquahost.engines.device import EngineDevice
+from aquahost.engines.llm.gather_attention import GatherStep
 from aquahost.engines.llm.load import load_llm
+from aquahost.engines.llm.paged_attention import AttentionCall
 from aquahost.engines.source import resolve_source
 from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.prompts import Prompt, TextRequest
@@ -149,7 +151,7 @@ def test_a_model_without_a_template_says_use_completions(tmp_path: Path, device:
 
 @pytest.mark.parametrize(("config", "reason"), [
     (T5Config(num_layers=1), "encoder-decoder"),
-    (MambaConfig(num_hidden_layers=1), "recurrent state"),
+    (MambaConfig(num_hidden_layers=1), "layers of type linear_attention"),
     (BloomConfig(n_layer=1), "AttentionInterface"),
     (Gemma2Config(num_hidden_layers=1, attn_logit_softcapping=30.0), "caps attention scores"),
 ])  # fmt: skip
@@ -184,7 +186,7 @@ def test_what_only_its_forward_shows_is_refused(tmp_path: Path, device: EngineDe
         assert reason in refusal(device, tmp_path / name)
 
 
-def test_a_bidirectional_model_is_found_out_by_the_probe(tmp_path: Path, device: EngineDevice) -> None:
+def test_attention_that_is_not_causal_is_refused(tmp_path: Path, device: EngineDevice) -> None:
     """A BERT's head is a causal class to transformers, but without is_decoder every token sees all others."""
     config = BertConfig(
         vocab_size=384, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
@@ -192,7 +194,26 @@ def test_a_bidirectional_model_is_found_out_by_the_probe(tmp_path: Path, device:
     )  # fmt: skip
     BertLMHeadModel(config).save_pretrained(tmp_path / "m")
     byte_level_tokenizer().save_pretrained(tmp_path / "m")
-    assert "differ from its own" in refusal(device, tmp_path / "m")
+    assert "its attention is not causal" in refusal(device, tmp_path / "m")
+
+
+@pytest.mark.parametrize("change", ["window", "scale", "positions"])
+def test_attention_that_computes_something_else_is_found_out_by_the_probe(
+    change: str, folder: Path, device: EngineDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attend = GatherStep.attend
+
+    def other(step: GatherStep, call: AttentionCall) -> torch.Tensor:
+        if change == "window" and call.layer == 1:
+            call.window = 10
+        elif change == "scale":
+            call.scale = (call.scale or 1) * 1.02
+        elif change == "positions" and len(step._batch.decode_slots):
+            call.query = call.query.roll(1, dims=2)
+        return attend(step, call)
+
+    monkeypatch.setattr(GatherStep, "attend", other)
+    assert "differ from its own" in refusal(device, folder)
 
 
 def test_folders_that_are_no_model_are_refused(tmp_path: Path, device: EngineDevice) -> None:

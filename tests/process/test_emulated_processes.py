@@ -104,7 +104,7 @@ def test_memory_of_a_killed_process_is_free(driver: EmulatedDriver, tmp_path: Pa
 def test_processes_that_allocate_at_once_never_exceed_a_gpu(driver: EmulatedDriver, tmp_path: Path) -> None:
     with holder(tmp_path) as first, holder(tmp_path) as second, holder(tmp_path) as third:
         for other in (first, second, third):
-            other.start("churn 0 60")
+            other.start("churn 0 200")
         for other in (first, second, third):
             other.finish()
         assert free_bytes(driver, 0) == 64 * MIB

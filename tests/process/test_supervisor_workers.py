@@ -93,11 +93,11 @@ async def test_a_step_that_hangs_costs_the_worker_its_life() -> None:
 
 
 async def test_a_silent_worker_is_replaced() -> None:
-    async with running_daemon({"chat": toy()}, heartbeat_timeout_s=1.2) as daemon:
+    async with running_daemon({"chat": toy()}, heartbeat_timeout_s=2.0) as daemon:
         pid = worker_pid(daemon, "chat")
         os.kill(pid, signal.SIGSTOP)
-        await until(lambda: daemon.health() == ["chat: no sign of life for 1 s"])
-        await until(lambda: view(daemon, "chat").restarts == 1)
+        await until(lambda: any("no sign of life" in problem for problem in daemon.health()))
+        await until(lambda: view(daemon, "chat").restarts)
         assert "no sign of life" in (view(daemon, "chat").reason or "")
         assert not process_lives(pid)
         await ready(daemon, "chat")

@@ -15,7 +15,7 @@ from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.lifecycle import LoadRefused, LoadRequested, UnloadRequested, WorkerExited, WorkerReady
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.router import Router
-from aquahost.daemon.supervision import SupervisionLimits
+from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.errors import (
     InvalidRequestError,
     ModelUnavailableError,

@@ -25,7 +25,8 @@ from aquahost.daemon.lifecycle import (
     WorkerExited,
     WorkerReady,
 )
-from aquahost.daemon.supervision import LEGAL_TRANSITIONS, Supervision, SupervisionLimits
+from aquahost.daemon.supervision import LEGAL_TRANSITIONS, Supervision
+from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.events import EventKind
 from aquahost.messages.snapshot import ModelState
 
@@ -173,9 +174,15 @@ def test_a_silent_worker_is_killed_and_restarted(ready: Life) -> None:
     assert ready.state is ModelState.LOADING
 
 
-def test_a_worker_silent_while_it_loads_is_killed_too(life: Life) -> None:
+def test_a_worker_silent_while_it_loads_is_given_more_time(life: Life) -> None:
     life(LoadRequested())
-    assert life(TimePassed(), after_s=11) == [KillWorker()]
+    assert life(TimePassed(), after_s=39) == []
+    assert life(TimePassed(), after_s=2) == [KillWorker()]
+
+
+def test_silence_is_suspicious_before_it_is_deadly(ready: Life) -> None:
+    assert ready.supervision.suspicious_silence_s(ready.now_s + 4) is None
+    assert ready.supervision.suspicious_silence_s(ready.now_s + 6) == 6
 
 
 def test_a_step_that_takes_too_long_is_a_hang(ready: Life) -> None:

@@ -178,7 +178,7 @@ def test_a_prompt_longer_than_the_context_is_refused_and_a_reply_is_cut_to_fit()
 def test_the_load_reports_progress_up_to_the_end() -> None:
     reports: list[LoadProgress] = []
     settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(load_s=0.0))
-    load_toy(settings, SchedulerSettings(), reports.append)
+    load_toy("toy", settings, SchedulerSettings(), None, reports.append)
     assert [report.done for report in reports] == sorted(report.done for report in reports)
     assert reports[-1].done == reports[-1].total > 0
 
@@ -186,4 +186,4 @@ def test_the_load_reports_progress_up_to_the_end() -> None:
 def test_a_load_fails_with_the_reason_that_the_entry_gives() -> None:
     settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(load_s=0.0, fail="no such thing"))
     with pytest.raises(LoadError, match="no such thing"):
-        load_toy(settings, SchedulerSettings(), lambda _: None)
+        load_toy("toy", settings, SchedulerSettings(), None, lambda _: None)

@@ -27,6 +27,7 @@ from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
 from aquahost.worker.load import REPORT_PERIOD_S, LoadReporter
 from aquahost.worker.loop import STATS_PERIOD_S, WorkerLoop
+from aquahost.worker.main import run_engine
 
 ENDPOINT = "inproc://daemon"
 
@@ -138,6 +139,20 @@ def test_the_pulse_counts_passes_and_shows_a_step_under_way(bench: Bench) -> Non
     assert seen == [True, True]
     assert not bench.pulse.busy
     assert bench.pulse.passes >= 2
+
+
+class BrokenEngine(ToyEngine):
+    def step(self) -> list[Output]:
+        raise RuntimeError("the arena is gone")
+
+
+def test_a_broken_engine_ends_the_worker_with_the_cause_in_its_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.say(prompt())
+    engine = BrokenEngine(ModelSettings(kind=Kind.TOY), SchedulerSettings())
+    assert run_engine(engine, bench.loop(engine)) == 1
+    assert "RuntimeError: the arena is gone" in caplog.text
 
 
 def test_load_reports_are_thinned_but_no_stage_and_no_end_is_lost(bench: Bench) -> None:

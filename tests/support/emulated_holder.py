@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aquahost_cuda.check import OutOfMemoryError, call
 from aquahost_cuda.driver import EmulatedDriver, EmulatedNode
@@ -31,7 +31,13 @@ class Holder:
         """Carry out one line."""
         verb, *arguments = command.split()
         numbers = [int(argument) for argument in arguments]
-        {"hold": self.hold, "drop": self.drop, "export": self.export, "churn": self.churn}[verb](*numbers)
+        verbs: dict[str, Callable[..., None]] = {
+            "hold": self.hold,
+            "drop": self.drop,
+            "export": self.export,
+            "churn": self.churn,
+        }
+        verbs[verb](*numbers)
 
     def hold(self, gpu: int, nbytes: int) -> None:
         """Take memory."""
@@ -42,11 +48,10 @@ class Holder:
         self.buffers.pop().close()
 
     def churn(self, gpu: int, times: int) -> None:
-        """Take and give back 16 MiB, over and over, where there is room."""
+        """Take 40 MiB of 64 and give them back, over and over, where there is room: for one holder at a time."""
         for _ in range(times):
-            with contextlib.suppress(OutOfMemoryError), Buffer(self.driver, gpu, 16 << 20):
-                free_bytes, total_bytes = self.driver.memory_of(gpu)
-                assert 0 <= free_bytes < total_bytes
+            with contextlib.suppress(OutOfMemoryError), Buffer(self.driver, gpu, 40 << 20):
+                assert self.driver.memory_of(gpu)[0] == 24 << 20
 
     def export(self, gpu: int, nbytes: int, channel: int) -> None:
         """Make memory that says MESSAGE, keep it, and send a descriptor of it."""

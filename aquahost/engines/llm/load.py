@@ -46,6 +46,7 @@ def load_llm(
     device.require(checkpoint.loaded_bytes(dtype.itemsize), f"the weights of {name}")
     tokenizer = _load_tokenizer(folder, settings)
     model = load_weights(folder, settings, dtype, checkpoint, device, report)
+    check_config(model.config, type(model))  # again: only now is the class of a model that brings its code known
     weights_bytes = device.place(model)
     report(LoadProgress("probing", 0, 0))
     geometry = discover(model, device.torch_device)

@@ -79,6 +79,8 @@ def paged_attention(
     """The registered attention function. Raises UnsupportedAttentionError for what it does not implement."""
     if aquahost_batch is None:
         raise UnsupportedAttentionError("its forward does not hand keywords on to attention")
+    if not (getattr(module, "is_causal", True) and keywords.get("is_causal", True)):
+        raise UnsupportedAttentionError("its attention is not causal")
     for name, what in UNSUPPORTED_KEYWORDS.items():
         if name in keywords and keywords[name] is not None:
             raise UnsupportedAttentionError(f"it uses {what} ({name})")
