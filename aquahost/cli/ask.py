@@ -85,11 +85,16 @@ class Ask:
                 )
 
 
-def options_for(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given options, with times in seconds."""
-    options = dict(given)
+def options_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, by flag, out of all that Typer has parsed; times in seconds."""
+    flags = {f"--{name.replace('_', '-')}": value for name, value in parameters.items()}
+    options = {
+        flag: list(value) if isinstance(value, tuple) else value
+        for flag, value in flags.items()
+        if flag in _KINDS and value is not None and value is not False and value not in ([], ())
+    }
     if "--duration" in options:
-        options["--duration"] = seconds(options["--duration"], "--duration")
+        options["--duration"] = seconds(str(options["--duration"]), "--duration")
     return options
 
 

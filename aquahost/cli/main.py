@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from aquahost import __version__
-from aquahost.cli.exits import MEANINGS
+from aquahost.cli.exits import MEANINGS, ExitCode
 from aquahost.cli.lazy import LazyCommand, LazyGroup
-from aquahost.cli.output import write_line
+from aquahost.cli.output import say, write_line
 from aquahost.cli.surroundings import Surroundings
 
 _DAEMON, _MODELS, _PROMPTS, _MORE = "The daemon", "Models and GPUs", "Prompts", "More"
@@ -88,7 +88,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        app(prog_name="aquahost")
-    except BrokenPipeError:  # whoever read our output has left, and wants no complaint
+        try:
+            app(prog_name="aquahost")
+        finally:
+            sys.stdout.flush()  # here, where a failure can still be dealt with
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        if not isinstance(error, BrokenPipeError):  # whoever reads a pipe may leave, and wants no complaint
+            say(f"aquahost: {error.strerror}")
+        raise SystemExit(ExitCode.FAILED) from None

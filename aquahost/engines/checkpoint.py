@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from aquahost.errors import LoadError
 
@@ -70,7 +71,7 @@ def read_header(file: Path) -> list[TensorHeader]:
             (length,) = struct.unpack("<Q", stream.read(8))
             if not 2 <= length <= min(size - 8, _LARGEST_HEADER_BYTES):
                 raise ValueError(f"its header claims {length} bytes, the file has {size}")
-            header: dict[str, dict[str, object]] = json.loads(stream.read(length))
+            header: dict[str, dict[str, Any]] = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         tensors = [_tensor(name, entry) for name, entry in header.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
@@ -81,9 +82,9 @@ def read_header(file: Path) -> list[TensorHeader]:
     return tensors
 
 
-def _tensor(name: str, entry: dict[str, object]) -> TensorHeader:
-    begin, end = entry["data_offsets"]  # type: ignore[misc]
-    dtype, values = str(entry["dtype"]), prod(entry["shape"])  # type: ignore[call-overload]
+def _tensor(name: str, entry: dict[str, Any]) -> TensorHeader:
+    begin, end = entry["data_offsets"]
+    dtype, values = str(entry["dtype"]), prod(entry["shape"])
     if dtype in _DTYPE_BYTES and values * _DTYPE_BYTES[dtype] != end - begin:
         raise ValueError(f"tensor {name} has {end - begin} bytes for {values} values of {dtype}")
     return TensorHeader(name=name, dtype=dtype, values=values, stored_bytes=end - begin)

@@ -29,6 +29,6 @@ def load_engine(
 
             return load_audio(name, settings, scheduler, device, report)
         case Kind.TOY:
-            from aquahost.engines.toy import ToyEngine
+            from aquahost.engines.toy import load_toy
 
-            return ToyEngine(name, settings, scheduler, device, report)
+            return load_toy(name, settings, scheduler, device, report)

@@ -240,3 +240,17 @@ def test_a_daemon_survives_the_terminal_it_was_started_from(own: CliProcess) -> 
     assert os.getsid(own.about()["pid"]) != starter.pid
     assert own.run("ps").returncode == 0
     assert Path(f"/proc/{own.about()['pid']}/fd/0").readlink() == Path("/dev/null")
+
+
+@pytest.mark.parametrize("words", [("config", "schema"), ("--help",), ("--version",)], ids=" ".join)
+def test_output_that_goes_nowhere_is_no_traceback(words: tuple[str, ...], own: CliProcess) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            own.line(*words), env=own.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "aquahost: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(own.line(*words), env=own.env, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
