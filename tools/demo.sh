@@ -24,7 +24,14 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 show() {
-    printf '\n$ %s\n' "$(printf '%s ' "$@")" >&2
+    printf '\n$' >&2
+    for word in "$@"; do
+        case "$word" in
+            *[!A-Za-z0-9_./=-]*) printf ' "%s"' "$word" >&2 ;;
+            *) printf ' %s' "$word" >&2 ;;
+        esac
+    done
+    printf '\n' >&2
     "$@"
 }
 
