@@ -30,13 +30,16 @@ def measure_engine() -> list[Figure]:
 
     The two sides take turns, and each round gives one ratio: noise of the machine falls on both. Ratios are medians.
     """
+    import torch
+
     with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
         make_tiny_llama(Path(folder))
         with _engine(folder) as engine:
-            generate = _generate_with(folder)
-            single = _rounds(lambda: _engine_rate(engine, 1), lambda: _generate_rate(generate, 1, 1))
+            threads = torch.get_num_threads()
+            generate = _generate_with(folder, threads)
+            single = _rounds(lambda: _engine_rate(engine, 1), lambda: generate(1, 1))
             turns = 32 // _GENERATE_BATCH
-            batch = _rounds(lambda: _engine_rate(engine, 32), lambda: _generate_rate(generate, _GENERATE_BATCH, turns))
+            batch = _rounds(lambda: _engine_rate(engine, 32), lambda: generate(_GENERATE_BATCH, turns))
             overheads = {size: _overhead_s(engine, size) for size in (1, 32)}
     figures = []
     for name, bar, rounds in (("batch 1", 1.0, single), ("batch 32 against 4 turns of batch 8", 1.5, batch)):
@@ -68,11 +71,28 @@ def _engine(folder: str) -> Iterator[Engine]:
             device.close()
 
 
-def _generate_with(folder: str) -> Any:
+def _generate_with(folder: str, threads: int) -> Callable[[int, int], float]:
+    """A function (batch, turns) -> output tokens/s of `model.generate`, with all of torch's threads."""
+    import torch
     from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    return model.eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)  # in eval mode
+    lengths = {"max_new_tokens": _OUTPUT_TOKENS, "min_new_tokens": _OUTPUT_TOKENS}
+
+    @torch.inference_mode()
+    def rate(batch: int, turns: int) -> float:
+        ids = torch.arange(batch * _INPUT_TOKENS).reshape(batch, _INPUT_TOKENS) * 7 % (VOCABULARY - 2) + 2
+        mask = torch.ones_like(ids)
+        engine_threads = torch.get_num_threads()
+        torch.set_num_threads(threads)  # the engine runs narrow steps on one
+        began = time.perf_counter()
+        for _ in range(turns):
+            model.generate(ids, attention_mask=mask, do_sample=False, pad_token_id=1, **lengths)
+        took_s = time.perf_counter() - began
+        torch.set_num_threads(engine_threads)
+        return turns * batch * _OUTPUT_TOKENS / took_s
+
+    return rate
 
 
 def _rounds(ours: Callable[[], float], theirs: Callable[[], float]) -> list[tuple[float, float]]:
@@ -101,24 +121,11 @@ def _engine_rate(engine: Engine, batch: int) -> float:
     return tokens / took_s
 
 
-def _generate_rate(model: Any, batch: int, turns: int) -> float:
-    import torch
-
-    ids = torch.arange(batch * _INPUT_TOKENS).reshape(batch, _INPUT_TOKENS) * 7 % (VOCABULARY - 2) + 2
-    mask = torch.ones_like(ids)
-    lengths = {"max_new_tokens": _OUTPUT_TOKENS, "min_new_tokens": _OUTPUT_TOKENS}
-    began = time.perf_counter()
-    with torch.inference_mode():
-        for _ in range(turns):
-            model.generate(ids, attention_mask=mask, do_sample=False, pad_token_id=1, **lengths)
-    return turns * batch * _OUTPUT_TOKENS / (time.perf_counter() - began)
-
-
 def _overhead_s(engine: Engine, batch: int) -> float:
     """Median over decode steps of the step's time less the time inside the model's forward."""
     import torch
 
-    model: torch.nn.Module = engine.model  # type: ignore[attr-defined]  # the language engine's own
+    model: torch.nn.Module = engine.runner.model  # type: ignore[attr-defined]  # the language engine's own
     forward_s: list[float] = []
     began_s = 0.0
 

@@ -105,8 +105,7 @@ class EngineDevice:
         at = 0
         for identity, tensor in tensors:
             if identity not in placed:
-                view = memory[at : at + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-                placed[identity] = view.copy_(tensor)
+                placed[identity] = _shaped(memory[at : at + tensor.nbytes].view(tensor.dtype), tensor).copy_(tensor)
                 at += _aligned(tensor.nbytes)
         for identity, tensor in tensors:
             tensor.data = placed[identity]
@@ -139,6 +138,13 @@ def _tensors(modules: tuple[torch.nn.Module, ...]) -> list[tuple[tuple[object, .
         for tensor in [*module.parameters(), *module.buffers()]
         if tensor.numel()
     ]
+
+
+def _shaped(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`flat` in the shape of `like`; a matrix that lies column by column goes on doing so."""
+    if like.ndim == 2 and like.T.is_contiguous():
+        return flat.view(like.T.shape).T
+    return flat.view(like.shape)
 
 
 def _aligned(nbytes: int) -> int:

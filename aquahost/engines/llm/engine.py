@@ -61,7 +61,8 @@ class LlmEngine:
     def __init__(self, parts: EngineParts) -> None:
         """Take over the parts; `close` closes the memory among them."""
         self._parts = parts
-        self._runner = parts.runner
+        self.runner = parts.runner
+        """Runs the model; measurements look at it."""
         self._pool = parts.memory.pool
         self._tables = parts.tables
         self._scheduler = parts.scheduler
@@ -195,7 +196,7 @@ class LlmEngine:
             token_ids = sequence.token_ids[chunk.start : chunk.start + chunk.count]
             chunks.append(ChunkInput(slot=sequence.slot, token_ids=token_ids, completes=chunk.completes))
         parts = self._parts
-        return self._runner.forward(pack(self._tables, parts.memory.layout, parts.torch_device, slots, chunks))
+        return self.runner.forward(pack(self._tables, parts.memory.layout, parts.torch_device, slots, chunks))
 
     def _advance(self, plan: StepPlan, choosing: list[Sequence], choices: Choices) -> None:
         """Record what was computed and what the next decode will compute."""

@@ -9,6 +9,7 @@ import torch
 
 from aquahost.engines.llm.batch import PackedBatch
 from aquahost.engines.llm.paged_attention import BATCH_KEYWORD, AttentionBatch
+from aquahost.engines.llm.step_threads import StepThreads
 
 
 class PagedAttention(Protocol):
@@ -24,16 +25,19 @@ class ModelRunner:
 
     def __init__(self, model: Any, attention: PagedAttention) -> None:
         """`model`: a causal language model loaded with our attention."""
-        self._model = model
+        self.model = model
+        """The causal language model; to be called by this class alone."""
         self._attention = attention
+        self._threads = StepThreads(model)
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Logits [outputs, vocabulary] in float32, writable, of the tokens in `batch.outputs`."""
+        self._threads.fit(batch.tokens)
         keywords: dict[str, Any] = {BATCH_KEYWORD: self._attention.begin(batch)}
         if self._keeps_logits and batch.outputs is not None:
             keywords["logits_to_keep"] = batch.outputs if len(batch.outputs) else 1
-        output = self._model(
+        output = self.model(
             input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, return_dict=True, **keywords
         )
         logits: torch.Tensor = output.logits[0]
