@@ -311,7 +311,7 @@ def test_the_same_id_twice_is_refused(engine: LlmEngine) -> None:
 
 
 def test_logits_that_are_no_numbers_end_the_prompt_alone(engine: LlmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = engine._runner.forward
+    forward = engine.runner.forward
 
     def broken(batch: Any) -> torch.Tensor:
         logits = forward(batch)
@@ -321,7 +321,7 @@ def test_logits_that_are_no_numbers_end_the_prompt_alone(engine: LlmEngine, monk
     engine.submit(text_prompt("bad", [5, 6], max_tokens=4, ignore_eos=True))
     engine.submit(text_prompt("good", [5, 6, 7], max_tokens=4, ignore_eos=True))
     outputs = engine.step()
-    monkeypatch.setattr(engine._runner, "forward", broken)
+    monkeypatch.setattr(engine.runner, "forward", broken)
     outputs += engine.step()
     monkeypatch.undo()
     outputs += run_all(engine)
