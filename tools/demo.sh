@@ -2,6 +2,9 @@
 # The tour behind `make demo`: a daemon of its own, three models, one prompt each. Every line is a command you can type.
 set -eu
 
+# Settings of your own daemon are not the demo's.
+unset AQUAHOST_SOCKET AQUAHOST_CONFIG AQUAHOST_LOG_DIR
+
 out=${DEMO_OUTPUT:-demo-output}
 mkdir -p "$out"
 # A runtime folder of its own: the demo never meets a daemon that is already running here.

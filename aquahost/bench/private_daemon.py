@@ -42,27 +42,39 @@ class PrivateDaemon:
         return [self.pid, *(model["pid"] for model in self.snapshot()["models"] if model["pid"])]
 
 
+def private_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """`inherited`, with a daemon of its own in `folder`: nothing may lead to the user's daemon, or change the measured
+    one. Only the cache stays where it is, so that demo models are not made again."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith("AQUAHOST_")}
+    if cache := inherited.get("AQUAHOST_CACHE_DIR"):
+        kept["AQUAHOST_CACHE_DIR"] = cache
+    return {**kept, "AQUAHOST_RUNTIME_DIR": str(folder / "run"), "AQUAHOST_STATE_DIR": str(folder / "state")}
+
+
 @contextmanager
 def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
     """Start a daemon with these models (None: the packaged demo), wait until they are ready, stop it at the end.
 
     Raises StartError with the command's own words if it does not come up.
     """
-    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
-        env = dict(os.environ, AQUAHOST_RUNTIME_DIR=f"{folder}/run", AQUAHOST_STATE_DIR=f"{folder}/state")
+    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as name:
+        folder = Path(name)
+        env = private_environment(os.environ, folder)
         what = ["--demo"]
         if models_yaml is not None:
-            path = Path(folder, "models.yaml")
-            path.write_text(models_yaml)
+            path = folder / "models.yaml"
+            path.write_text(f"host: {{driver: emulated}}\n{models_yaml}")
             what = ["--models", str(path)]
         aquahost = [sys.executable, "-m", "aquahost"]
         began = time.perf_counter()
         up = subprocess.run([*aquahost, "up", "-d", "--wait", "--port", "0", *what], env=env, stderr=subprocess.PIPE)
         start_s = time.perf_counter() - began
+        about_file = folder / "run" / "daemon.json"
         try:
             if up.returncode:
                 raise StartError(f"the daemon to be measured did not start:\n{up.stderr.decode()}")
-            about = json.loads(Path(folder, "run", "daemon.json").read_text())
+            about = json.loads(about_file.read_text())
             yield PrivateDaemon(env=env, start_s=start_s, port=about["port"], pid=about["pid"])
         finally:
-            subprocess.run([*aquahost, "down", "--now"], env=env, capture_output=True, check=False)
+            if about_file.exists():
+                subprocess.run([*aquahost, "down", "--now"], env=env, capture_output=True, check=False)
