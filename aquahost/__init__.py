@@ -1,3 +1,3 @@
-"""aquahost: one server, many generative models, idle GPUs lending their memory to busy ones."""
+"""aquahost: one server, one daemon, many generative models."""
 
 __version__ = "0.1.0"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,14 +21,18 @@ from aquahost.errors import (
     QueueFullError,
     RequestError,
     UnknownModelError,
+    UnknownPromptError,
     UnreachableError,
 )
 from aquahost.events import Event
 from aquahost.messages.snapshot import Snapshot
+from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data
 
 T = TypeVar("T")
+E = TypeVar("E", TextChunk, MediaEvent)
 
 _ANSWER_TIMEOUT_S = 10.0
+_PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
@@ -104,17 +107,13 @@ class Client:
 
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
-        reply = self._ask("GET", "/control/snapshot")
-        try:
-            return msgspec.json.decode(reply.content, type=Snapshot)
-        except msgspec.MsgspecError as error:
-            raise RequestError(f"the daemon is of another version; restart it ({error})", status=500) from error
+        return _decoded(self._ask("GET", "/control/snapshot").content, Snapshot)
 
     def events(self, after_seq: int = 0) -> Iterator[Event]:
         """Events numbered above `after_seq`, then new ones as they happen, until the daemon ends."""
         with self._stream("GET", "/control/events", params={"after": after_seq}) as reply:
-            for data in _sse_data(reply.iter_lines()):
-                yield msgspec.json.decode(data, type=Event)
+            for data in sse_data(reply.iter_bytes()):
+                yield _decoded(data, Event)
 
     def load(self, name: str) -> None:
         """Start loading a model; returns at once."""
@@ -126,11 +125,9 @@ class Client:
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel a live prompt; raises RequestError (404) if there is none of that id."""
-        self._ask("POST", f"/control/prompts/{_quoted(prompt_id)}/cancel")
-
-    def drain(self) -> None:
-        """Have the daemon refuse new prompts."""
-        self._ask("POST", "/control/drain")
+        if not _PROMPT_ID.fullmatch(prompt_id):
+            raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
+        self._ask("POST", f"/control/prompts/{prompt_id}/cancel")
 
     def shutdown(self, drain_s: float) -> None:
         """Ask for the daemon's end; returns before it has ended."""
@@ -140,7 +137,7 @@ class Client:
         """The log's text from its last `lines` lines on; of the daemon where `model` is None."""
         params: dict[str, Any] = {"lines": lines, "follow": str(follow).lower()}
         if model is not None:
-            params["model"] = model
+            params["model"] = _text(model)
         with self._stream("GET", "/control/logs", params=params) as reply:
             yield from reply.iter_text()
 
@@ -149,64 +146,60 @@ class Client:
     def chat(self, model: str, messages: list[dict[str, str]], **options: Any) -> Iterator[TextPiece | TextEnd]:
         """Stream a reply to a conversation. `options` are fields of the API's body; None leaves one out."""
         body = {"model": model, "messages": messages, **options}
-        return self._text("/v1/chat/completions", body, lambda choice: choice.get("delta", {}).get("content"))
+        return self._reply("/v1/chat/completions", body, lambda choice: choice.delta.content)
 
     def complete(self, model: str, text: str, **options: Any) -> Iterator[TextPiece | TextEnd]:
         """Stream the continuation of `text`, without a chat template."""
-        return self._text("/v1/completions", {"model": model, "prompt": text, **options}, lambda c: c.get("text"))
+        return self._reply("/v1/completions", {"model": model, "prompt": text, **options}, lambda choice: choice.text)
 
     def image(self, model: str, text: str, **options: Any) -> Iterator[StepDone | Media]:
         """Make images: progress, then each image's file."""
         body = {"model": model, "prompt": text, "stream": True, "response_format": "b64_json", **options}
-        for event in self._events("/v1/images/generations", body):
-            if event.get("type") == "image_generation.progress":
-                yield StepDone(step=event["step"], steps=event["steps"])
-            elif event.get("type") == "image_generation.completed":
-                yield Media(base64.b64decode(event["b64_json"]))
+        for event in self._events("/v1/images/generations", body, MediaEvent):
+            if event.type == "image_generation.progress":
+                yield StepDone(step=event.step, steps=event.steps)
+            elif event.type == "image_generation.completed":
+                yield Media(event.b64_json)
 
     def audio(self, model: str, text: str, **options: Any) -> Iterator[StepDone | Media]:
         """Make a sound: progress, then the sound's file."""
         sound = bytearray()
-        for event in self._events(
-            "/v1/audio/speech", {"model": model, "input": text, "stream_format": "sse", **options}
-        ):
-            match event.get("type"):
+        body = {"model": model, "input": text, "stream_format": "sse", **options}
+        for event in self._events("/v1/audio/speech", body, MediaEvent):
+            match event.type:
                 case "speech.audio.progress":
-                    yield StepDone(step=event["step"], steps=event["steps"])
+                    yield StepDone(step=event.step, steps=event.steps)
                 case "speech.audio.delta":
-                    sound += base64.b64decode(event["audio"])
+                    sound += event.audio
                 case "speech.audio.done":
                     yield Media(bytes(sound))
 
-    def _text(
-        self, path: str, body: dict[str, Any], text_of: Callable[[dict[str, Any]], str | None]
+    def _reply(
+        self, path: str, body: dict[str, Any], text_of: Callable[[Choice], str | None]
     ) -> Iterator[TextPiece | TextEnd]:
         reason = "stop"
-        usage: dict[str, int] = {}
-        for chunk in self._events(path, {**body, "stream": True, "stream_options": {"include_usage": True}}):
-            usage = chunk.get("usage") or usage
-            for choice in chunk.get("choices", ()):
-                reason = choice.get("finish_reason") or reason
+        usage = Usage()
+        streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        for chunk in self._events(path, streamed, TextChunk):
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                reason = choice.finish_reason or reason
                 if text := text_of(choice):
                     yield TextPiece(text)
-        yield TextEnd(
-            finish_reason=reason,
-            input_tokens=usage.get("prompt_tokens", 0),
-            output_tokens=usage.get("completion_tokens", 0),
-        )
+        yield TextEnd(finish_reason=reason, input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
 
     # -- wire ------------------------------------------------------------------------------------------------
 
-    def _events(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The JSON events of a prompt; raises the error of one that fails on the way."""
+    def _events(self, path: str, body: dict[str, Any], kind: type[E]) -> Iterator[E]:
+        """The events of a prompt; raises the error of one that fails on the way."""
         given = {key: value for key, value in body.items() if value is not None}
         with self._stream("POST", path, body=given) as reply:
-            for data in _sse_data(reply.iter_lines()):
-                if data == "[DONE]":
+            for data in sse_data(reply.iter_bytes()):
+                if data == b"[DONE]":
                     return
-                event = json.loads(data)
-                if "error" in event:
-                    raise _error(_STATUS_OF_TYPE.get(event["error"].get("type"), 500), event, {})
+                event = _decoded(data, kind)
+                if event.error is not None:
+                    raise _error_within(event.error)
                 yield event
 
     def _ask(self, method: str, path: str, *, body: Any = None, timeout_s: float | None = None) -> httpx.Response:
@@ -240,19 +233,20 @@ class Client:
             raise UnreachableError("the daemon closed the connection; look into: aquahost logs") from error
 
 
+def _text(argument: str) -> str:
+    """An argument as text; what it holds that is no UTF-8 (lone surrogates) becomes "?", which no name has."""
+    return argument.encode(errors="replace").decode()
+
+
 def _quoted(name: str) -> str:
-    return quote(name, safe="/:")
+    return quote(_text(name), safe="/:")
 
 
-def _sse_data(lines: Iterator[str]) -> Iterator[str]:
-    """The data of each server-sent event."""
-    data: list[str] = []
-    for line in lines:
-        if line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line and data:
-            yield "\n".join(data)
-            data = []
+def _decoded(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise RequestError(f"the daemon is of another version; restart it ({error})", status=500) from error
 
 
 _ERRORS: Mapping[int, type[RequestError]] = {
@@ -270,6 +264,12 @@ def _raise_for(reply: httpx.Response) -> None:
     with suppress(ValueError):
         raise _error(reply.status_code, reply.json(), reply.headers)
     raise _error(reply.status_code, {}, reply.headers)
+
+
+def _error_within(details: Any) -> RequestError:
+    """The API's error object in the midst of a stream."""
+    kind = details.get("type") if isinstance(details, dict) else None
+    return _error(_STATUS_OF_TYPE.get(str(kind), 500), {"error": details}, {})
 
 
 def _error(status: int, body: Any, headers: Mapping[str, str]) -> RequestError:

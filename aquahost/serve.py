@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import ipaddress
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ import uvloop
 
 from aquahost import __version__
 from aquahost.api.app import build_app
+from aquahost.api.http_protocol import ApiHttpProtocol
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
@@ -27,7 +29,6 @@ from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.wall_time import utc_now
-from aquahost.daemon.worker_log import log_file
 from aquahost.errors import StartError
 from aquahost.worker.spec import DriverSpec
 from aquahost_cuda.check import DriverError
@@ -57,7 +58,7 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
     `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
     daemon cannot start.
     """
-    log_path = log_file(paths.log_dir(), None)
+    log_path = paths.log_file(None)
     with logging_to(log_path), contextlib.ExitStack() as stack:
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
@@ -65,6 +66,7 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
         listeners = [stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))]
         listeners.append(stack.enter_context(listen_unix(socket_path)))
         stack.callback(socket_path.unlink, missing_ok=True)
+        warn_of_strangers(settings)
         driver, driver_spec = _open_driver(settings.host, folder.run_dir)
         monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
         info = DaemonInfo(
@@ -88,6 +90,21 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce))
         return 0
+
+
+def warn_of_strangers(settings: Settings) -> None:
+    """Warn, loudly, of an API that others can reach and that asks nobody for a key."""
+    host = settings.host.listen
+    try:
+        private = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        private = host == "localhost"
+    if not private and not settings.tenants:
+        logger.warning(
+            "ANYONE WHO REACHES %s CAN USE EVERY MODEL: host.listen is not loopback and there are no tenants, so no "
+            "key is asked for; name tenants in models.yaml, or listen on 127.0.0.1",
+            host,
+        )
 
 
 async def _run(
@@ -153,7 +170,7 @@ def _http_config(daemon: Daemon) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Config(
         build_app(daemon),
-        http="httptools",
+        http=ApiHttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

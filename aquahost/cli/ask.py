@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ from typing import Any
 import typer
 
 from aquahost.cli.durations import seconds
-from aquahost.cli.follow import load_progress, wait_loaded
+from aquahost.cli.follow import load_progress, wait_loaded, why_not_ready
 from aquahost.cli.models import find_models
-from aquahost.cli.output import one_line
 from aquahost.client import Client
 from aquahost.errors import ModelUnavailableError
 from aquahost.messages.snapshot import ModelState
@@ -63,8 +63,7 @@ class Ask:
             with load_progress() as show:
                 model = wait_loaded(client, [model.name], show, sleep)[0]
         if model.state is not ModelState.READY:
-            reason = one_line(model.reason or "see `aquahost logs`")
-            raise ModelUnavailableError(f"{model.name} is {model.state}: {reason}")
+            raise ModelUnavailableError(why_not_ready(model))
         return model.kind
 
     def fields(self) -> dict[str, Any]:
@@ -93,9 +92,24 @@ def options_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
         for flag, value in flags.items()
         if flag in _KINDS and value is not None and value is not False and value not in ([], ())
     }
+    for flag, value in options.items():
+        _check_sendable(flag, value)
     if "--duration" in options:
         options["--duration"] = seconds(str(options["--duration"]), "--duration")
     return options
+
+
+def _check_sendable(flag: str, value: Any) -> None:
+    """A usage error for what JSON cannot carry: nan, infinity, and text that is not UTF-8."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number", param_hint=f"'{flag}'")
+    if any(not is_text(text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+        raise typer.BadParameter("is not UTF-8 text", param_hint=f"'{flag}'")
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument came as UTF-8; Python keeps other bytes as lone surrogates."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def read_prompt(argument: str | None) -> str:
@@ -111,6 +125,6 @@ def read_prompt(argument: str | None) -> str:
             raise typer.BadParameter("on stdin is not UTF-8 text", param_hint="'PROMPT'") from error
     if not text.strip():
         raise typer.BadParameter("is empty", param_hint="'PROMPT'")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_text(text):
         raise typer.BadParameter("is not UTF-8 text", param_hint="'PROMPT'")
     return text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import signal
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +51,8 @@ def bench(
 
       aquahost bench all -o json     everything, for docs/benchmarks.md
     """
+    # The daemons being measured must end with us, also when we are asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = list(_MEASURES) if measure is Measure.ALL else [measure.value]
     results: dict[str, list[Figure]] = {}
     for name in names:

@@ -47,8 +47,14 @@ def report_failures(models: Sequence[ModelView]) -> bool:
     """Say which of these models are not ready, and why; whether there were any."""
     failed = [model for model in models if model.state is not ModelState.READY]
     for model in failed:
-        say(f"aquahost: {model.name} is {model.state}: {one_line(model.reason or 'no reason known')}")
+        say(f"aquahost: {why_not_ready(model)}")
     return bool(failed)
+
+
+def why_not_ready(model: ModelView) -> str:
+    """One line: "chat failed: no such folder"."""
+    verb = "failed" if model.state is ModelState.FAILED else f"is {model.state}"
+    return f"{model.name} {verb}: {one_line(model.reason or 'no reason known')}"
 
 
 @contextmanager
@@ -77,7 +83,8 @@ class _Lines:
         if now == before or (before is None and model.state is ModelState.UNLOADED):
             return
         self._said[model.name] = now
-        say(f"{model.name}: {state_text(model)}")
+        if model.state is not ModelState.FAILED:  # whoever waits reports it, with the reason
+            say(f"{model.name}: {state_text(model)}")
 
 
 def state_text(model: ModelView) -> str:

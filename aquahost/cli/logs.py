@@ -21,7 +21,10 @@ def logs(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model; the daemon itself without it.", autocompletion=complete_model, show_default=False
+            metavar="MODEL",
+            help="A model; the daemon itself without it.",
+            autocompletion=complete_model,
+            show_default=False,
         ),
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until interrupted.")] = False,

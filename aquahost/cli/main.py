@@ -44,7 +44,8 @@ Without a models.yaml, `aquahost up` hosts a small packaged demo.
 Exit codes: {"; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items())}.
 
 Variables: AQUAHOST_CONFIG names the models.yaml, AQUAHOST_SOCKET the daemon's socket; AQUAHOST_HOST__PORT=9000 \
-sets host.port, and so on for all of host and scheduler; NO_COLOR turns colours off.
+sets host.port, and so on for all of host and scheduler; AQUAHOST_RUNTIME_DIR and AQUAHOST_STATE_DIR (its logs) set a \
+second daemon apart; NO_COLOR turns colours off.
 """
 
 
@@ -57,7 +58,7 @@ class AquahostGroup(LazyGroup):
 app = typer.Typer(
     cls=AquahostGroup,
     name="aquahost",
-    help="Host many generative models on one server; idle GPUs lend their memory.",
+    help="Host many generative models on one server: language, image and audio behind one OpenAI API.",
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",

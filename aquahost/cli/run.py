@@ -8,6 +8,7 @@ import typer
 
 from aquahost.cli import run_options as given
 from aquahost.cli.ask import Ask, options_of, read_prompt
+from aquahost.cli.files import check_folder
 from aquahost.cli.models import ModelArgument
 from aquahost.cli.surroundings import surroundings
 
@@ -55,6 +56,8 @@ def run(
         to_stdout=output == "-",
         options=options_of(context.params),
     )
+    if ask.output:
+        check_folder(ask.output)
     with around.client() as client:
         kind = ask.ready_model(client, around.sleep)
         if kind in ("image", "audio"):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import typer
 
 from aquahost.cli.ask import Ask
-from aquahost.cli.files import check_folder, free_name, numbered, open_new
+from aquahost.cli.files import free_name, numbered, open_new
 from aquahost.cli.output import write_line
 from aquahost.client import Client, Media, StepDone
 
@@ -61,7 +61,6 @@ def _suffix(ask: Ask, kind: str) -> str:
     if suffix not in _FORMATS[kind]:
         allowed = ", ".join(_FORMATS[kind])
         raise typer.BadParameter(f"{ask.output.name} does not end in one of {allowed}", param_hint="'--output'")
-    check_folder(ask.output)
     return suffix
 
 

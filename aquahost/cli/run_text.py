@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import IO, Any
 
 from aquahost.cli.ask import Ask
@@ -18,9 +19,10 @@ def run_text(client: Client, ask: Ask, now_s: Callable[[], float]) -> None:
     reply = _reply(client, ask)
     began_s = now_s()
     first_s: float | None = None
+    first = next(reply)  # an error comes here, before a file that exists is emptied
     with _target(ask) as target:
         last = ""
-        for part in reply:
+        for part in chain((first,), reply):
             if isinstance(part, TextPiece):
                 first_s = now_s() if first_s is None else first_s
                 target.write(_harmless(part.text) if target.isatty() else part.text)

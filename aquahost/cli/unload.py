@@ -29,6 +29,6 @@ def unload(
     drain_s = 0.0 if now else seconds(drain, "--drain")
     with surroundings(context).client() as client:
         find_models(client.snapshot(), names)
-        for name in names:
+        for name in dict.fromkeys(names):
             client.unload(name, drain_s)
             say(f"{name}: unloaded")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
-from aquahost.config.settings import EmulatedSettings
+from aquahost.config.settings import EmulatedSettings, Kind, ModelSettings
 from aquahost.config.yaml_tree import Value
 
 
@@ -13,6 +14,8 @@ def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
     """Each contradiction between keys, as the key to change and what is wrong; ignores what is malformed."""
     top = _mapping(value)
     yield from _missing_gpus(_mapping(top.get("host")), _mapping(top.get("models")))
+    for name, model in _mapping(top.get("models")).items():
+        yield from _contradictions(name, _mapping(model))
     yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
 
 
@@ -25,6 +28,24 @@ def _missing_gpus(host: dict[str, Value], models: dict[str, Value]) -> Iterator[
         if isinstance(gpu, int) and isinstance(gpus, int) and gpu >= gpus > 0 and not isinstance(gpu, bool):
             last = "only 0" if gpus == 1 else f"0 to {gpus - 1}"
             yield ("models", name, "gpu"), f"GPU {gpu} does not exist; host.emulated.gpus is {gpus}, so {last} or auto"
+
+
+def _contradictions(name: str, model: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    """Keys that this kind of model has no use for, and defaults that its own limits forbid."""
+    kind = model.get("kind")
+    if kind not in list(Kind):
+        return
+    kind = Kind(kind)
+    for key in model:
+        if not takes(kind, key):
+            *others, last = KINDS_OF_KEY[key]
+            kinds = f"{', '.join(others)} or {last}" if others else last
+            yield ("models", name, key), f"is for models of kind {kinds}; this one is {kind}"
+    for key, limit_key in (("steps", "max_steps"), ("size_px", "max_size_px")):
+        value, limit = model.get(key), model.get(limit_key, ModelSettings.model_fields[limit_key].default)
+        if takes(kind, key) and isinstance(value, int) and isinstance(limit, int) and value > limit >= 1:
+            why = f"{value} is above {limit_key}, which is {limit}; lower it or raise {limit_key}"
+            yield ("models", name, key), why
 
 
 def _shared_keys(host: dict[str, Value], tenants: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:

@@ -52,9 +52,14 @@ def log_dir(env: Mapping[str, str] = os.environ) -> Path:
     return _override(env, "AQUAHOST_LOG_DIR") or state_dir(env) / "logs"
 
 
+def log_name(model: str | None) -> str:
+    """The log of a model's workers, or of the daemon for None, as a file in `log_dir`; no two models share one."""
+    return "daemon.log" if model is None else f"model-{model.replace('%', '%25').replace('/', '%2F')}.log"
+
+
 def log_file(model: str | None, env: Mapping[str, str] = os.environ) -> Path:
     """The log of a model's workers, or of the daemon for None."""
-    return log_dir(env) / ("daemon.log" if model is None else f"model-{model.replace('/', '--')}.log")
+    return log_dir(env) / log_name(model)
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:

@@ -6,19 +6,22 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
-from aquahost.config.settings import Settings
+from aquahost.config.settings import Kind, Settings
 
 Fragment = dict[str, Any]
 """The part of the schema that describes one key's value, with its $ref followed."""
 
 _SECRETS = {"key", "admin_key"}
+_FORMATS = {"ipv4": "an IPv4 address", "ipv6": "an IPv6 address", "hostname": "a host name"}
 
 
 def json_schema() -> Fragment:
     """JSON Schema (draft 2020-12) of models.yaml, for editors; published as docs/models.schema.json."""
     schema = _tidy(Settings.model_json_schema())
     assert isinstance(schema, dict)
+    _add_kinds(schema["$defs"]["ModelSettings"])
     schema["patternProperties"] = {"^x-": {"description": "Anything; a place for anchors."}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -126,6 +129,8 @@ def _words(branch: Fragment) -> str:
             return f"a whole number{_range(branch)}"
         case "number":
             return f"a number{_range(branch)}"
+        case "string" if branch.get("format") in _FORMATS:
+            return _FORMATS[branch["format"]]
         case "string" if "minLength" in branch:
             return f"text of at least {branch['minLength']} characters"
         case _:
@@ -139,6 +144,19 @@ def _range(branch: Fragment) -> str:
     if low is not None:
         return f", {low} or more"
     return f" above {branch['exclusiveMinimum']}" if "exclusiveMinimum" in branch else ""
+
+
+def _add_kinds(model: Fragment) -> None:
+    """Say which kinds of model take which key: to people in the descriptions, to programs by conditions."""
+    for key, kinds in KINDS_OF_KEY.items():
+        model["properties"][key]["description"] = f"{', '.join(kinds)}: {model['properties'][key]['description']}"
+    model["allOf"] = [
+        {
+            "if": {"properties": {"kind": {"const": str(kind)}}, "required": ["kind"]},
+            "then": {"properties": {key: False for key in model["properties"] if not takes(kind, key)}},
+        }
+        for kind in Kind
+    ]
 
 
 def _tidy(value: Any) -> Any:

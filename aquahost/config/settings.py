@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from aquahost.units import MIB, parse_bytes, parse_seconds
@@ -29,12 +31,26 @@ def _seconds(value: object) -> float:
     return parse_seconds(value)
 
 
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
+    return value
+
+
 _MAX_BYTES = 1 << 60
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
+"""As of RFC 1123; a last label of digits alone would make it a mistyped address."""
 _SIZES: JsonDict = {"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}
+_HOSTS: JsonDict = {"anyOf": [{"type": "string", "format": kind} for kind in ("ipv4", "ipv6", "hostname")]}
 _TIMES: JsonDict = {"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}
 
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra=_SIZES)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, json_schema_extra=_TIMES)]
+Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra=_HOSTS)]
 Rate = Annotated[float, Field(gt=0, description="bytes per second")]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*$"
@@ -79,17 +95,17 @@ class HostSettings(_Settings):
     driver: Literal["auto", "cuda", "emulated"] = "auto"
     """"auto" takes CUDA where there is a driver with a GPU, else the emulated one, and says so."""
     emulated: EmulatedSettings = EmulatedSettings()
-    listen: str = "127.0.0.1"
-    """Address of the HTTP API."""
+    listen: Host = "127.0.0.1"
+    """Address that the HTTP API listens on."""
     port: int = Field(default=8712, ge=0, le=65535)
     """Port of the HTTP API; 0 takes any free one."""
     cpu_threads: int = Field(default=0, ge=0)
     """torch threads of all workers together; 0 means one a core."""
     max_body_bytes: Bytes = 8 * MIB
     """A larger request body is answered with 413."""
-    heartbeat_timeout_s: Seconds = 15.0
-    """A worker silent for this long is killed and restarted."""
-    step_timeout_s: Seconds = 300.0
+    heartbeat_timeout_s: Seconds = Field(default=15.0, ge=2)
+    """A worker silent for this long is killed and restarted; it gives a sign of life twice a second."""
+    step_timeout_s: Seconds = Field(default=300.0, ge=0.1)
     """A worker whose step takes longer is killed and restarted."""
     max_restarts: int = Field(default=5, ge=0)
     """Crashes in a row after which a model is failed."""
@@ -113,8 +129,6 @@ class TenantSettings(_Settings):
 
     key: str = Field(min_length=8)
     """Bearer token of the HTTP API."""
-    weight: float = Field(default=1.0, gt=0)
-    """Share of service relative to the other tenants."""
 
 
 class ToySettings(_Settings):
@@ -130,13 +144,14 @@ class ToySettings(_Settings):
 class ModelSettings(_Settings):
     """One hosted model."""
 
+    # `kinds` says which keys are for some kinds alone; the JSON Schema puts that before their descriptions.
     kind: Kind
     """What it makes: "llm" text, "image", "audio", or "toy" (no model, for trying things out)."""
     source: str = ""
-    """Hub id ("org/name"), folder, or "demo:chat", "demo:paint", "demo:sing". A folder that starts with "./", "../"
+    """hub id ("org/name"), folder, or "demo:chat", "demo:paint", "demo:sing". A folder that starts with "./", "../"
     or "~/" is found from the folder of models.yaml, or from home."""
     revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    """branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """"auto" is the checkpoint's on a GPU and float32 on a CPU, where bfloat16 is slower."""
     gpu: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
@@ -144,30 +159,31 @@ class ModelSettings(_Settings):
     autoload: bool = True
     """Load at start; otherwise with `aquahost load` or at the first prompt."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for sources you trust."""
+    """run Python code that comes with the model. Only for sources you trust."""
     max_queue: int = Field(default=256, ge=1)
     """Live prompts beyond which new ones are answered with 429."""
     max_context: int | None = Field(default=None, ge=8)
-    """llm: tokens of input and output together; the default is what the model was made for."""
+    """tokens of input and output together; the default is what the model was made for."""
     kv_bytes: Bytes | None = None
-    """llm: memory for KV blocks; the default is 80 % of what the GPU has free once the weights are loaded."""
+    """memory for KV blocks; the default is 80 % of what the GPU has free once the weights are loaded."""
     block_tokens: int = Field(default=16, ge=1, le=256)
-    """llm: tokens in one KV block."""
+    """tokens in one KV block."""
     steps: int | None = Field(default=None, ge=1, le=1000)
-    """image, audio: denoising steps where the request does not say."""
+    """denoising steps where the request does not say."""
     max_steps: int = Field(default=200, ge=1)
-    """image, audio: most denoising steps of a request."""
+    """most denoising steps of a request."""
     guidance: float | None = Field(default=None, ge=0)
-    """image, audio: guidance scale where the request does not say."""
+    """guidance scale where the request does not say."""
     size_px: int | None = Field(default=None, ge=8)
-    """image: width and height where the request does not say."""
+    """width and height where the request does not say."""
     max_size_px: int = Field(default=2048, ge=8)
-    """image: largest width or height of a request."""
+    """largest width or height of a request."""
     max_duration_s: Seconds = 60.0
-    """audio: longest sound of a request."""
+    """longest sound of a request."""
     max_concurrent: int = Field(default=4, ge=1)
-    """image, audio: prompts begun at the same time; each holds its latents."""
+    """prompts begun at the same time; each holds its latents."""
     toy: ToySettings = ToySettings()
+    """its timing."""
 
     @model_validator(mode="after")
     def _source_given(self) -> ModelSettings:

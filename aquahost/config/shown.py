@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from aquahost.config.kinds import takes
 from aquahost.config.loader import Loaded
 from aquahost.config.mistakes import KeyPath, dotted
 from aquahost.config.schema import is_secret
@@ -14,8 +15,10 @@ MASK = "********"
 
 
 def shown_values(loaded: Loaded) -> dict[str, Any]:
-    """All settings as nested plain values."""
+    """All settings as nested plain values; of a model, those that its kind takes."""
     values: dict[str, Any] = _masked(loaded.settings.model_dump(mode="json"), ())
+    for name, model in loaded.settings.models.items():
+        values["models"][name] = {key: value for key, value in values["models"][name].items() if takes(model.kind, key)}
     return values
 
 

@@ -12,6 +12,7 @@ import zmq
 
 from aquahost import __version__
 from aquahost.clock import Clock
+from aquahost.config.paths import log_name
 from aquahost.config.settings import Kind, Settings
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
@@ -23,7 +24,6 @@ from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.supervisor import Supervisor
 from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
-from aquahost.daemon.worker_log import log_file
 from aquahost.errors import ModelUnavailableError, StartError
 from aquahost.events import Event, EventKind
 from aquahost.messages.prompts import Request
@@ -61,7 +61,8 @@ class Daemon:
         self._clock = clock
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
-        self._draining = False
+        self._refuses: tuple[str, str] | None = None
+        """What prompts and loads are refused with: message and code."""
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
         self._events = EventLog()
@@ -73,7 +74,7 @@ class Daemon:
             max_restarts=settings.host.max_restarts,
         )
         self._models = {
-            name: HostedModel(name, model, limits, log_file(log_dir, name)) for name, model in settings.models.items()
+            name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in settings.models.items()
         }
         self._router = Router(
             self._models,
@@ -113,7 +114,7 @@ class Daemon:
     def request_shutdown(self, drain_s: float) -> None:
         """Ask for the daemon's end: no new prompts, live ones may go on for `drain_s`. Asking again can only hurry."""
         self._drain_until_s = min(self._drain_until_s, self._clock.now_s() + drain_s)
-        self._refuse_prompts()
+        self._refuse("the daemon is shutting down", "shutting_down")
         self.shutdown_requested.set()
         self._stir.set()
 
@@ -129,8 +130,9 @@ class Daemon:
         self._events.close()
 
     async def drain(self) -> None:
-        """Refuse new prompts from now on."""
-        self._refuse_prompts()
+        """Refuse new prompts and loads from now on; the live prompts go on."""
+        if self._refuses is None:
+            self._refuse("the daemon is draining; it takes no new prompts until it is restarted", "draining")
 
     # -- prompts -----------------------------------------------------------------------------------------------
 
@@ -146,25 +148,25 @@ class Daemon:
         """Cancel a live prompt. Raises UnknownPromptError."""
         self._router.cancel(prompt_id)
 
-    def queue_length(self, model: str) -> int:
-        """Live prompts of a model, waiting and running. Raises UnknownModelError."""
-        return len(self._router.model(model).prompts)
-
     # -- models ------------------------------------------------------------------------------------------------
 
     def load(self, name: str) -> None:
-        """Begin to load a model; does nothing where it is loading or ready. Raises UnknownModelError."""
+        """Begin to load a model; does nothing where it is loading or ready. Raises UnknownModelError, and
+        ModelUnavailableError once the daemon drains or shuts down."""
         model = self._router.model(name)
-        if self._draining:
-            raise ModelUnavailableError("the daemon is shutting down", code="shutting_down")
+        if self._refuses is not None:
+            message, code = self._refuses
+            raise ModelUnavailableError(message, code=code)
         self._supervisor.load(model)
 
     async def unload(self, name: str, drain_s: float) -> None:
-        """Unload a model, letting its prompts go on for `drain_s`; returns when its memory is free, or when someone
-        has asked to load it meanwhile. Raises UnknownModelError."""
+        """Unload a model, letting its prompts go on for `drain_s`; returns when its worker has ended and its memory is
+        free, or when someone has asked to load it meanwhile. Raises UnknownModelError."""
         model = self._router.model(name)
         self._supervisor.unload(model, drain_s)
-        while model.state is ModelState.DRAINING:
+        while model.state is ModelState.DRAINING or (
+            model.state is ModelState.UNLOADED and model.supervision.worker_runs
+        ):
             await model.change()
 
     # -- views -------------------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ class Daemon:
             pid=os.getpid(),
             driver=self._driver_name,
             uptime_s=now_s - self._started_s,
-            draining=self._draining,
+            draining=self._refuses is not None,
             gpus=self._gpus.views(models),
             models=[model.view(now_s) for model in models],
             prompts=self._router.views(now_s),
@@ -192,12 +194,13 @@ class Daemon:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        return [*self._supervisor.faults, *(problem for problem in problems if problem)]
+        return [*self._link.faults, *self._supervisor.faults, *(problem for problem in problems if problem)]
 
     def readiness(self) -> list[str]:
-        """Why prompts are refused: shutting down, or models that should be ready and are not. Empty is ready."""
-        draining = ["the daemon is shutting down"] if self._draining else []
-        return [*draining, *(why for model in self._models.values() if (why := model.unready()))]
+        """Why prompts are refused: draining, shutting down, or models that should be ready and are not. Empty is
+        ready."""
+        refuses = [self._refuses[0].partition(";")[0]] if self._refuses is not None else []
+        return [*refuses, *(why for model in self._models.values() if (why := model.unready()))]
 
     def events(self, after_seq: int) -> AsyncIterator[Event]:
         """The kept events numbered above `after_seq`, then each new one, until the daemon stops."""
@@ -205,15 +208,15 @@ class Daemon:
 
     def log_path(self, model: str | None) -> Path:
         """The log of a model's workers, or for None the daemon's own. Raises UnknownModelError."""
-        return self._router.model(model).log_path if model is not None else log_file(self._log_dir, None)
+        return self._router.model(model).log_path if model is not None else self._log_dir / log_name(None)
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    def _refuse_prompts(self) -> None:
-        if not self._draining:
-            self._draining = True
-            self._router.close()
+    def _refuse(self, message: str, code: str) -> None:
+        if self._refuses is None:
             self._events.add(EventKind.DAEMON_DRAINING, "new prompts are refused")
+        self._refuses = message, code
+        self._router.close(message, code)
 
     def _on_message(self, worker_id: int, message: FromWorker) -> None:
         if isinstance(message, Outputs):

@@ -48,27 +48,28 @@ class HostedModel:
         return self.supervision.state
 
     def tell_change(self) -> None:
-        """Wake whoever waits for a change of state."""
+        """Wake whoever waits for a change of its state, or for its worker's end."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def change(self) -> None:
-        """Wait for the next change of state."""
+        """Wait for the next change of its state, or for its worker's beginning or end."""
         await self._changed.wait()
 
     def unhealthy(self, now_s: float) -> str | None:
-        """Why its worker, which should run, is dead or seems hung; None if it is well."""
+        """Why its worker, which should run, is dead or seems hung; None if it is well. Fit for strangers."""
         if self.wanted and self.supervision.worker_died:
-            return f"{self.name} is {self.state}: {self.supervision.reason}"
+            return f"{self.name}: its worker died"
         silent_s = self.supervision.suspicious_silence_s(now_s)
         return f"{self.name}: no sign of life for {silent_s:.0f} s" if silent_s is not None else None
 
     def unready(self) -> str | None:
-        """Why it does not take prompts, though it should; None if it does or need not."""
+        """Why it does not take prompts, though it should; None if it does or need not. Fit for strangers."""
         if not self.wanted or self.state is ModelState.READY:
             return None
-        reason = self.supervision.reason
-        return f"{self.name} is {self.state}" + (f": {reason}" if reason else "")
+        if self.state is ModelState.FAILED:
+            return f"{self.name}: failed (see `aquahost ps`)"
+        return f"{self.name}: " + ("its worker died" if self.supervision.worker_died else self.state)
 
     def forget_worker(self) -> None:
         """Clear what was true of a worker that has ended."""

@@ -11,6 +11,7 @@ from aquahost.messages.prompts import (
     Progress,
     Prompt,
     PromptState,
+    Request,
     StateChanged,
     Tokens,
 )
@@ -18,7 +19,7 @@ from aquahost.messages.snapshot import PromptView
 
 
 class LivePrompt:
-    """A prompt, its stream, and what its outputs have told so far."""
+    """A prompt without its request, which may be large; its stream, and what its outputs have told so far."""
 
     __slots__ = (
         "_first_s",
@@ -27,13 +28,22 @@ class LivePrompt:
         "_state",
         "_steps",
         "_steps_done",
-        "prompt",
+        "created_s",
+        "id",
+        "kind",
+        "model",
         "stream",
+        "tenant",
         "worker_id",
     )
 
     def __init__(self, prompt: Prompt, stream: PromptStream, worker_id: int) -> None:
-        self.prompt = prompt
+        self.id = prompt.id
+        self.model = prompt.model
+        self.tenant = prompt.tenant
+        self.kind = _kind(prompt.request)
+        """ "text", "image" or "audio"."""
+        self.created_s = prompt.created_s
         self.stream = stream
         self.worker_id = worker_id
         """The worker that has it."""
@@ -61,14 +71,13 @@ class LivePrompt:
 
     def view(self, now_s: float) -> PromptView:
         """What a snapshot shows of it."""
-        prompt = self.prompt
         return PromptView(
-            id=prompt.id,
-            model=prompt.model,
-            tenant=prompt.tenant,
-            kind=request_kind(prompt),
+            id=self.id,
+            model=self.model,
+            tenant=self.tenant,
+            kind=self.kind,
             state=self._state,
-            age_s=now_s - prompt.created_s,
+            age_s=now_s - self.created_s,
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             steps_done=self._steps_done,
@@ -77,12 +86,11 @@ class LivePrompt:
         )
 
     def _begin(self, now_s: float) -> None:
-        self._first_s = now_s - self.prompt.created_s
+        self._first_s = now_s - self.created_s
         self._state = PromptState.RUNNING
 
 
-def request_kind(prompt: Prompt) -> str:
-    """ "text", "image" or "audio"."""
-    if isinstance(prompt.request, ImageRequest):
+def _kind(request: Request) -> str:
+    if isinstance(request, ImageRequest):
         return "image"
-    return "audio" if isinstance(prompt.request, AudioRequest) else "text"
+    return "audio" if isinstance(request, AudioRequest) else "text"

@@ -10,7 +10,7 @@ from aquahost.clock import Clock
 from aquahost.config.settings import Kind
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.hosted_model import HostedModel
-from aquahost.daemon.live_prompt import LivePrompt, request_kind
+from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.errors import (
     InvalidRequestError,
@@ -70,7 +70,7 @@ class Router:
         self._events = events
         self._clock = clock
         self._prompts: dict[str, LivePrompt] = {}
-        self._closed = False
+        self._closed: tuple[str, str] | None = None
 
     def model(self, name: str) -> HostedModel:
         """The model of that name. Raises UnknownModelError naming the nearest one."""
@@ -97,11 +97,10 @@ class Router:
             )
         prompt = Prompt(id=secrets.token_hex(6), model=name, tenant=tenant, request=request, created_s=now_s)
         stream = PromptStream(prompt.id, self.cancel)
-        self._prompts[prompt.id] = model.prompts[prompt.id] = LivePrompt(prompt, stream, worker_id)
+        live = LivePrompt(prompt, stream, worker_id)
         self._send(worker_id, Submit(prompt))
-        self._events.add(
-            EventKind.PROMPT_QUEUED, f"{request_kind(prompt)} prompt for {name}", model=name, prompt_id=prompt.id
-        )
+        self._prompts[prompt.id] = model.prompts[prompt.id] = live
+        self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
         return stream
 
     def cancel(self, prompt_id: str) -> None:
@@ -128,11 +127,11 @@ class Router:
     def end_prompts(self, model: HostedModel, error: ErrorDetail) -> None:
         """Fail all live prompts of a model."""
         for live in list(model.prompts.values()):
-            self._drop(live, Finished(prompt_id=live.prompt.id, reason=FinishReason.ERROR, error=error))
+            self._drop(live, Finished(prompt_id=live.id, reason=FinishReason.ERROR, error=error))
 
-    def close(self) -> None:
-        """Refuse prompts from now on; the live ones go on."""
-        self._closed = True
+    def close(self, message: str, code: str) -> None:
+        """Refuse prompts from now on, with 503 and this message; the live ones go on."""
+        self._closed = message, code
 
     @property
     def live(self) -> int:
@@ -144,8 +143,9 @@ class Router:
         return [live.view(now_s) for live in self._prompts.values()]
 
     def _ready_worker(self, model: HostedModel) -> int:
-        if self._closed:
-            raise ModelUnavailableError("the daemon is shutting down", code="shutting_down")
+        if self._closed is not None:
+            message, code = self._closed
+            raise ModelUnavailableError(message, code=code)
         if model.state is ModelState.UNLOADED:
             self._want(model.name)
         if model.state is ModelState.READY and model.worker_id is not None:
@@ -154,20 +154,19 @@ class Router:
 
     def _drop(self, live: LivePrompt, finished: Finished) -> None:
         """End a prompt on our side's wish; its worker is told to forget it."""
-        self._send(live.worker_id, Cancel(live.prompt.id))
+        self._send(live.worker_id, Cancel(live.id))
         self._retire(live, finished)
 
     def _retire(self, live: LivePrompt, finished: Finished) -> None:
-        prompt = live.prompt
-        model = self._models[prompt.model]
+        model = self._models[live.model]
         now_s = self._clock.now_s()
-        del self._prompts[prompt.id], model.prompts[prompt.id]
-        model.completions.note(now_s)
+        del self._prompts[live.id], model.prompts[live.id]
+        if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
+            model.completions.note(now_s)
         live.stream.feed(finished)
         kind, what = _ending(finished)
-        message = f"{request_kind(prompt)} prompt for {prompt.model} {what} after "
-        message += format_seconds(now_s - prompt.created_s)
-        self._events.add(kind, message, model=prompt.model, prompt_id=prompt.id)
+        message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
+        self._events.add(kind, message, model=live.model, prompt_id=live.id)
         if not model.prompts:
             self._idle(model)
 
@@ -183,15 +182,17 @@ def _ending(finished: Finished) -> tuple[EventKind, str]:
 
 
 def _unavailable(model: HostedModel) -> RequestError:
-    name, reason = model.name, model.supervision.reason
+    name, died = model.name, model.supervision.worker_died
     match model.state:
         case ModelState.FAILED:
+            # Why a load was refused helps whoever asks; how a worker died may quote its log, with another's prompt.
+            reason = f"its worker died; see `aquahost logs {name}`" if died else model.supervision.reason
             return ModelUnavailableError(f"the model {name!r} failed: {reason}", code="model_failed")
         case ModelState.DRAINING:
             return ModelUnavailableError(
                 f"the model {name!r} is being unloaded", code="model_draining", retry_after_s=LOADING_RETRY_S
             )
-    again = f" again, since {reason}" if reason else ""
+    again = " again, since its worker died" if died else ""
     return ModelUnavailableError(
         f"the model {name!r} is being loaded{again}; try again soon",
         code="model_loading",

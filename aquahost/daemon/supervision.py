@@ -51,7 +51,7 @@ class Supervision:
         self.name = name
         self.state = ModelState.UNLOADED
         self.reason: str | None = None
-        """Why it failed, or why its worker last died; for people."""
+        """Why it failed, or why its worker last died; for the operator alone: it may quote the worker's log."""
         self.restarts = 0
         """Workers begun after a crash, since the daemon's start."""
         self.worker_runs = False
@@ -176,7 +176,7 @@ class Supervision:
             case ModelState.DRAINING:
                 self._enter(ModelState.UNLOADED)
                 ended: list[Instruction] = [
-                    EndPrompts(f"the worker of {self.name} {how}", "worker_died"),
+                    self._end_prompts_of_the_dead(),
                     Announce(EventKind.MODEL_UNLOADED, f"{self.name} is unloaded"),
                 ]
                 return [*ended, *self._begin(now_s)] if self._load_again else ended
@@ -186,7 +186,7 @@ class Supervision:
         self._crashes = crashes
         died: list[Instruction] = [
             Announce(EventKind.WORKER_DIED, f"the worker of {self.name} {how}"),
-            EndPrompts(f"the worker of {self.name} {how}", "worker_died"),
+            self._end_prompts_of_the_dead(),
         ]
         if crashes > self._limits.max_restarts:
             times = "once" if crashes == 1 else f"{crashes} times in a row"
@@ -224,7 +224,7 @@ class Supervision:
             return [self._kill(f"gave no sign of life for {format_seconds(silent_s)} and was killed")]
         stuck_s = now_s - self._passes_since_s
         if self.state in (ModelState.READY, ModelState.DRAINING) and stuck_s > self._limits.step_timeout_s:
-            return [self._kill(f"hung in one step for {format_seconds(stuck_s)} and was killed")]
+            return [self._kill(f"hung for {format_seconds(stuck_s)} and was killed")]
         if self.state is ModelState.DRAINING and now_s >= self._drain_until_s:
             unloaded = EndPrompts(f"the model {self.name} was unloaded", "model_unloaded")
             return [unloaded, *self._stop(now_s)]
@@ -263,6 +263,10 @@ class Supervision:
         self._stopping = True
         self._kill_after_s = now_s + self._limits.stop_grace_s
         return [StopWorker()]
+
+    def _end_prompts_of_the_dead(self) -> EndPrompts:
+        # Clients read this, and how a worker ended may quote its log, with another's prompt in it.
+        return EndPrompts(f"the worker of {self.name} died; see `aquahost logs {self.name}`", "worker_died")
 
     def _kill(self, because: str | None) -> KillWorker:
         self._killed_because = because or "was killed"

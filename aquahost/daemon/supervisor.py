@@ -31,7 +31,7 @@ from aquahost.daemon.lifecycle import (
     WorkerExited,
     WorkerReady,
 )
-from aquahost.daemon.worker_log import last_line
+from aquahost.daemon.worker_log import last_line, trim_log
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
 from aquahost.errors import LoadError
 from aquahost.messages.prompts import ErrorDetail
@@ -39,7 +39,6 @@ from aquahost.messages.wire import (
     EngineStats,
     FromWorker,
     Heartbeat,
-    Hello,
     LoadFailed,
     LoadProgress,
     Ready,
@@ -102,7 +101,9 @@ class Supervisor:
 
     async def close(self) -> None:
         """Fail the prompts that still live, stop every worker, kill those that do not stop, and wait for their end."""
+        shutting_down = _unavailable("the daemon is shutting down", "shutting_down", None)
         for model in self._models.values():
+            self._end_prompts(model, shutting_down)
             self.unload(model, 0.0)
         while self._workers:
             await asyncio.wait(self._workers)
@@ -139,8 +140,6 @@ class Supervisor:
                 self.handle(model, WorkerReady())
             case LoadFailed(reason):
                 self.handle(model, LoadRefused(reason))
-            case Hello(pid):
-                logger.debug("worker %d of %s says hello as pid %d", worker_id, model.name, pid)
 
     def on_stats(self, worker_id: int, stats: EngineStats) -> None:
         """A worker reports its engine's figures."""
@@ -150,10 +149,10 @@ class Supervisor:
 
     def handle(self, model: HostedModel, event: SupervisionEvent) -> None:
         """Let the state machine take in `event` and carry out what it says."""
-        before = model.state
+        before = model.state, model.supervision.worker_runs
         for instruction in model.supervision.handle(event, self._clock.now_s()):
             self._carry_out(model, instruction)
-        if model.state is not before:
+        if (model.state, model.supervision.worker_runs) != before:
             model.tell_change()
 
     # -- instructions ------------------------------------------------------------------------------------------
@@ -169,14 +168,7 @@ class Supervisor:
                 self._kill(model)
             case EndPrompts(message, code):
                 retry_after_s = RETRY_AFTER_CRASH_S if code == "worker_died" else None
-                error = ErrorDetail(
-                    message=message,
-                    status=503,
-                    type="service_unavailable_error",
-                    code=code,
-                    retry_after_s=retry_after_s,
-                )
-                self._end_prompts(model, error)
+                self._end_prompts(model, _unavailable(message, code, retry_after_s))
             case Announce(kind, message):
                 self._events.add(kind, message, model=model.name)
 
@@ -241,10 +233,11 @@ class Supervisor:
             await asyncio.sleep(TICK_S)
 
     async def _poll(self) -> None:
-        """Read, a few times a minute, what workers do not report themselves."""
+        """Every `POLL_S`, read what workers do not report themselves, and keep their logs small."""
         while True:
             await asyncio.sleep(POLL_S)
             await self._gpus.refresh()
+            await asyncio.to_thread(_trim_logs, [model.log_path for model in self._models.values()])
             running = [model for model in self._models.values() if model.process is not None]
             pids = [model.process.pid for model in running if model.process is not None]
             for model, resident_bytes in zip(running, await asyncio.to_thread(_resident, pids), strict=True):
@@ -260,6 +253,17 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("the supervisor broke", exc_info=error)
             self.faults.append(f"the daemon's supervisor broke ({type(error).__name__}); restart the daemon")
+
+
+def _unavailable(message: str, code: str, retry_after_s: float | None) -> ErrorDetail:
+    return ErrorDetail(
+        message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
+    )
+
+
+def _trim_logs(paths: list[Path]) -> None:
+    for path in paths:
+        trim_log(path)
 
 
 def _size(path: Path) -> int:

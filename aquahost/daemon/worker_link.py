@@ -28,6 +28,8 @@ class WorkerLink:
 
     def __init__(self, endpoint: str, on_message: Callable[[int, FromWorker], None]) -> None:
         self.endpoint = endpoint
+        self.faults: list[str] = []
+        """Of the daemon itself, in handling messages: anything here means that it must be restarted."""
         self._on_message = on_message
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._encoder = msgspec.msgpack.Encoder()
@@ -91,4 +93,13 @@ class WorkerLink:
         except (ValueError, msgspec.MsgspecError):
             logger.exception("a message from %r makes no sense and is dropped", identity)
             return
-        self._on_message(worker_id, message)
+        try:
+            self._on_message(worker_id, message)
+        except Exception as error:  # it must not keep the messages behind it from being delivered
+            self._note_fault(error)
+
+    def _note_fault(self, error: Exception) -> None:
+        fault = f"the daemon could not handle a worker's message ({type(error).__name__}); restart the daemon"
+        if fault not in self.faults:
+            self.faults.append(fault)
+            logger.critical("a worker's message could not be handled", exc_info=error)

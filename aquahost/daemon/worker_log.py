@@ -1,21 +1,21 @@
-"""The files workers log to: where they lie, how they stay small, what they say last."""
+"""The files workers log to: how they stay small, what they say last."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 MOST_BYTES = 8 << 20
 """A log larger than this is set aside (as NAME.log.1) when its worker starts."""
+LIVE_BYTES = 16 << 20
+"""A log that grows larger than this while its worker lives loses its oldest lines..."""
+KEPT_BYTES = 8 << 20
+"""...down to this."""
 TAIL_BYTES = 8192
 
-
-def log_file(log_dir: Path, model: str | None) -> Path:
-    """The log of a model's workers, or the daemon's own for None. A "/" in a name becomes "--"."""
-    if model is None:
-        return log_dir / "daemon.log"
-    return log_dir / f"model-{model.replace('/', '--')}.log"
+logger = logging.getLogger(__name__)
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -23,6 +23,28 @@ def open_log(path: Path) -> BinaryIO:
     if path.exists() and path.stat().st_size > MOST_BYTES:
         path.replace(path.with_suffix(".log.1"))
     return path.open("ab")
+
+
+def trim_log(path: Path) -> None:
+    """Bring a log that has grown too large down to its last whole lines; a failure is logged.
+
+    Its worker goes on writing to the same file, at whatever its end then is, since the file is open to append. Lines
+    written in the very moment of cutting are lost.
+    """
+    try:
+        if path.stat().st_size <= LIVE_BYTES:
+            return
+        with path.open("r+b") as log:
+            log.seek(-KEPT_BYTES, os.SEEK_END)
+            kept = log.read(KEPT_BYTES)
+            kept = kept[kept.find(b"\n") + 1 :]
+            log.seek(0)
+            log.write(kept)
+            log.truncate()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("the log %s cannot be cut to size: %s", path, error)
 
 
 def last_line(path: Path, after: int) -> str:

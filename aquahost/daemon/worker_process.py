@@ -19,7 +19,8 @@ class WorkerProcess:
     """A running `python -m aquahost.worker`.
 
     It leads its own process group, so that a terminal's Ctrl-C does not reach it and `kill` takes along what it
-    started. Its standard input is the lifeline: it carries the spec and then stays open until the daemon ends.
+    started; when it ends by itself, its guard does (see `aquahost.worker.lifeline`). Its standard input is the
+    lifeline: it carries the spec and then stays open until the daemon ends.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, lifeline_fd: int) -> None:
@@ -50,16 +51,16 @@ class WorkerProcess:
         return cls(process, write_fd)
 
     async def wait(self) -> int:
-        """Wait for its end, see that nothing it started lives on, and return its status; negative for a signal."""
+        """Wait for its end and return its status; negative for a signal."""
         status = await self._process.wait()
-        self.kill()
         os.close(self._lifeline_fd)
         return status
 
     def kill(self) -> None:
-        """Kill it and all it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kill it and all it started; does nothing once it has ended, since its number may then be another's."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 def describe_end(status: int, last_line: str) -> str:

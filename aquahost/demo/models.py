@@ -21,7 +21,7 @@ def make_chat(folder: Path) -> None:
     tokenizer.chat_template = _CHAT_TEMPLATE
     tokenizer.model_max_length = 2048
     config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
+        **_vocabulary(tokenizer),
         hidden_size=256,
         intermediate_size=688,
         num_hidden_layers=4,
@@ -29,9 +29,6 @@ def make_chat(folder: Path) -> None:
         num_key_value_heads=4,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     model = transformers.LlamaForCausalLM(config)
     model.generation_config = transformers.GenerationConfig(
@@ -45,15 +42,12 @@ def make_paint(folder: Path) -> None:
     diffusers, transformers = _library("diffusers"), _library("transformers")
     tokenizer = clip_tokenizer(max_tokens=77)
     text_config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer),
+        **_vocabulary(tokenizer),
         hidden_size=64,
         intermediate_size=128,
         projection_dim=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     unet = diffusers.UNet2DConditionModel(
         sample_size=16,
@@ -97,14 +91,7 @@ def make_sing(folder: Path) -> None:
     transformers = _library("transformers")
     tokenizer = byte_level_tokenizer({"eos_token": "</s>", "pad_token": "<pad>"}, append_eos=True)
     text_config = transformers.T5Config(
-        vocab_size=len(tokenizer),
-        d_model=64,
-        d_kv=16,
-        d_ff=128,
-        num_layers=2,
-        num_heads=4,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **_vocabulary(tokenizer), d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4
     )
     codebook = 64
     codec_config = transformers.EncodecConfig(
@@ -141,6 +128,16 @@ def make_sing(folder: Path) -> None:
         pad_token_id=codebook,
     )
     _save(folder, model, tokenizer)
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, int | None]:
+    """What a text model's config says of its tokenizer."""
+    return {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def _library(name: str) -> Any:

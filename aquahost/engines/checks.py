@@ -5,9 +5,39 @@ from __future__ import annotations
 import math
 
 from aquahost.config.settings import ModelSettings
-from aquahost.errors import InvalidRequestError
+from aquahost.errors import InvalidRequestError, LoadError
 
 MAX_GUIDANCE = 1000.0
+
+
+def check_entry(settings: ModelSettings) -> None:
+    """Raise LoadError naming the key if one of the entry's own defaults exceeds its limit."""
+    for key, value, limit_key, limit in (
+        ("steps", settings.steps, "max_steps", settings.max_steps),
+        ("size_px", settings.size_px, "max_size_px", settings.max_size_px),
+    ):
+        if value is not None and value > limit:
+            raise LoadError(f"{key}: {value} is more than {limit_key} ({limit}); lower the one or raise the other")
+    guidance = settings.guidance
+    if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
+        raise LoadError(f"guidance: {guidance:g} does not lie between 0 and {MAX_GUIDANCE:.0f}")
+
+
+def check_text(asked: str, *, param: str, max_bytes: int | None = None) -> str:
+    """Text for a tokenizer. Raises InvalidRequestError for `param` if it is no text, or longer than allowed."""
+    try:
+        size_bytes = len(asked.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"{param} holds half a surrogate pair (character {error.start + 1}), which is no text", param=param
+        ) from None
+    if max_bytes is not None and size_bytes > max_bytes:
+        raise InvalidRequestError(
+            f"{param} has {size_bytes} bytes of UTF-8, of which the model takes at most {max_bytes}; shorten it",
+            param=param,
+            code="context_length_exceeded",
+        )
+    return asked
 
 
 def check_steps(asked: int | None, settings: ModelSettings) -> int | None:

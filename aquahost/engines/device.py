@@ -58,14 +58,14 @@ class EngineDevice:
         Raises LoadError with the needed and the free bytes if they don't fit.
         """
         tensors = _tensors(modules)
-        needed_bytes = sum(_aligned(tensor.nbytes) for tensor in dict(tensors).values())
-        self.require(needed_bytes, "the weights")
+        sizes_bytes = {identity: _aligned(tensor.nbytes) for identity, tensor in tensors}
+        placed_bytes = sum(sizes_bytes.values())
         if self.is_emulated:
-            self._place_in_buffer(tensors, needed_bytes)
+            self.require(placed_bytes, "the weights")
+            self._place_in_buffer(tensors, placed_bytes)
         else:
-            for module in modules:
-                module.to(self.torch_device)
-        return needed_bytes
+            self._move(modules, sum(sizes_bytes[i] for i in {i for i, t in tensors if t.device != self.torch_device}))
+        return placed_bytes
 
     def arena(self, capacity_bytes: int) -> Arena:
         """A new arena of at least `capacity_bytes`, all of it mapped; the caller closes it. Raises LoadError."""
@@ -74,9 +74,11 @@ class EngineDevice:
         arena = Arena(self._driver, self.gpu_index, chunks * chunk_bytes, chunk_bytes)
         try:
             arena.grow(chunks)
-        except OutOfMemoryError as error:
+        except BaseException as error:
             arena.close()
-            raise self._out_of_memory(chunks * chunk_bytes, "the KV arena needs") from error
+            if isinstance(error, OutOfMemoryError):
+                raise self._out_of_memory(chunks * chunk_bytes, "the KV arena needs") from error
+            raise
         return arena
 
     def tensor(self, address: int, nbytes: int) -> torch.Tensor:
@@ -91,6 +93,15 @@ class EngineDevice:
             buffer.close()
         self._buffers.clear()
         self._device.close()
+
+    def _move(self, modules: tuple[torch.nn.Module, ...], missing_bytes: int) -> None:
+        """`missing_bytes`: of tensors not yet on the GPU; libraries may have loaded some straight to it."""
+        self.require(missing_bytes, "the weights")
+        try:
+            for module in modules:
+                module.to(self.torch_device)
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory(missing_bytes, "the weights need") from error
 
     def _place_in_buffer(self, tensors: list[tuple[tuple[object, ...], torch.Tensor]], needed_bytes: int) -> None:
         if not needed_bytes:

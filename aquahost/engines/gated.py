@@ -86,8 +86,8 @@ class GatedEngine:
         return self._model.footprint
 
     def submit(self, prompt: Prompt) -> Accepted:
-        """Take a prompt. Raises errors.InvalidRequestError naming the field at fault."""
-        job = self._model.prepare(prompt.request)
+        """Take a prompt. Raises errors.InvalidRequestError naming the field at fault, and nothing but RequestError."""
+        job = self._prepare(prompt)
         self._jobs[prompt.id] = job
         self._turns.add(prompt.id)
         return Accepted(prompt_id=prompt.id, steps=job.steps)
@@ -136,6 +136,18 @@ class GatedEngine:
         for prompt_id in [*self._gates, *self._jobs]:
             self.cancel(prompt_id)
 
+    def _prepare(self, prompt: Prompt) -> Job:
+        try:
+            return self._model.prepare(prompt.request)
+        except RequestError:
+            raise
+        except Exception as error:
+            # Tokenizers and schedulers, which checks ask, are foreign code: what they stumble over fails alone.
+            detail = self._describe_and_log(prompt.id, error)
+            refusal = RequestError(detail.message, code=detail.code, status=detail.status)
+            refusal.type = detail.type
+            raise refusal from error
+
     def _gate(self, prompt_id: str, job: Job) -> Gate[Made]:
         random_state = RandomState(self._model.torch_device, job.seed)
         context: ThreadContext = random_state.turn
@@ -150,10 +162,15 @@ class GatedEngine:
         if isinstance(error, torch.AcceleratorError) or not isinstance(error, Exception):
             # After such an error every later call on the device fails too, and weights may be damaged.
             raise error
+        detail = self._describe_and_log(prompt_id, error)
+        return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=detail)
+
+    @staticmethod
+    def _describe_and_log(prompt_id: str, error: Exception) -> ErrorDetail:
         detail = describe_failure(error)
         if detail.status >= 500:
             logger.error("prompt %s failed: %s", prompt_id, "".join(traceback.format_exception(error)))
-        return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=detail)
+        return detail
 
 
 def describe_failure(error: Exception) -> ErrorDetail:

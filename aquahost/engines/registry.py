@@ -5,6 +5,8 @@ from __future__ import annotations
 from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import Engine, ReportProgress
+from aquahost.errors import LoadError
+from aquahost_cuda.check import DriverError
 
 
 def load_engine(
@@ -15,6 +17,19 @@ def load_engine(
     report: ReportProgress,
 ) -> Engine:
     """Load the model of this entry onto `device`. Raises LoadError with the reason if it can't be served."""
+    try:
+        return _load(name, settings, scheduler, device, report)
+    except DriverError as error:
+        raise LoadError(f"GPU {device.gpu_index} failed during the load: {error}") from error
+
+
+def _load(
+    name: str,
+    settings: ModelSettings,
+    scheduler: SchedulerSettings,
+    device: EngineDevice,
+    report: ReportProgress,
+) -> Engine:
     match settings.kind:
         case Kind.LLM:
             from aquahost.engines.llm.load import load_llm

@@ -158,7 +158,7 @@ class ToyEngine:
             raise InvalidRequestError("max_tokens must be at least 1", param="max_tokens")
         reply = _Reply(prompt, request)
         if self._max_context is not None:
-            self._fit(reply, self._max_context)
+            self._fit(reply, self._max_context, param="messages" if request.messages is not None else "prompt")
         self._waiting.append(reply)
         return Accepted(prompt.id, reply.input_tokens)
 
@@ -215,12 +215,12 @@ class ToyEngine:
         )
 
     @staticmethod
-    def _fit(reply: _Reply, max_context: int) -> None:
+    def _fit(reply: _Reply, max_context: int, *, param: str) -> None:
         room = max_context - reply.input_tokens
         if room < 1:
             raise InvalidRequestError(
                 f"the prompt has {reply.input_tokens} tokens, the model's context {max_context}; shorten the prompt",
-                param="messages",
+                param=param,
                 code="context_length_exceeded",
             )
         if reply.length > room:

@@ -82,7 +82,8 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything, taken in one turn of the daemon's event loop: GPUs, models and prompts agree with each other,
-    except `stats` and `resident_bytes`, which are each worker's last report (at most a second old)."""
+    except `stats`, which are each worker's last report, and the GPUs' free bytes and `resident_bytes`, which are read
+    once a second."""
 
     schema_version: int
     at: str

@@ -30,12 +30,6 @@ ToWorker = Submit | Cancel | Stop
 # -- worker to daemon ------------------------------------------------------------------------------------------
 
 
-class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message of a worker: it runs and begins to load."""
-
-    pid: int
-
-
 class LoadProgress(msgspec.Struct, frozen=True, tag="load_progress"):
     """How far loading has come; `total` is 0 while it is not known."""
 
@@ -93,7 +87,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     loop_passes: int
     """Passes of the worker's loop so far: a busy worker whose count stands still for long hangs."""
     busy: bool
-    """Whether a step is under way."""
+    """Whether the loop is at work, which is whenever it does not wait for messages."""
 
 
 class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
@@ -103,4 +97,4 @@ class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
     stats: EngineStats | None = None
 
 
-FromWorker = Hello | LoadProgress | Ready | LoadFailed | Heartbeat | Outputs
+FromWorker = LoadProgress | Ready | LoadFailed | Heartbeat | Outputs

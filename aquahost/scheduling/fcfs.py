@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
 from aquahost.scheduling.plan import Chunk, StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
@@ -97,10 +96,6 @@ class FcfsScheduler:
             chunk.prompt.computed += chunk.count
             if completes:
                 chunk.prompt.tokens += 1
-
-    def prompts(self) -> Iterable[ScheduledPrompt]:
-        """All live prompts: the running ones by age, then the queue."""
-        return [*self._running, *self._waiting]
 
     def check(self) -> None:
         """Raise AssertionError unless held + free = all blocks and every prompt stands where its blocks say."""

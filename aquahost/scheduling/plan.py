@@ -37,11 +37,6 @@ class StepPlan:
     """Who gets how many more blocks."""
 
     @property
-    def tokens(self) -> int:
-        """Tokens the step computes."""
-        return len(self.decodes) + sum(chunk.count for chunk in self.chunks)
-
-    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to compute."""
         return not self.decodes and not self.chunks

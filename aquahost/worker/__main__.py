@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from aquahost.worker.lifeline import die_with_parent
+from aquahost.worker.lifeline import die_with_parent, guard_group
 
 if __name__ == "__main__":
-    die_with_parent()  # before anything slow is imported
+    # Before anything slow is imported, and while a fork costs next to nothing.
+    die_with_parent()
+    guard_group()
 
     from aquahost.worker.main import main
 

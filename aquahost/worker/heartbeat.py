@@ -22,7 +22,7 @@ class Pulse:
         self.passes = 0
         """Passes of the loop so far."""
         self.busy = False
-        """Whether a step is under way."""
+        """Whether the loop is at work, which is whenever it does not wait for messages."""
 
 
 class HeartbeatThread:

@@ -22,7 +22,8 @@ class WorkerLoop:
     """Drives one engine until told to stop.
 
     Answers of a batch of submissions go out before the step, so that a refusal never waits for one; then all that the
-    step produced goes out as one message. Engine exceptions pass through: the engine is then broken.
+    step produced goes out as one message. A prompt that the engine cannot take fails alone; any other exception of the
+    engine passes through: it is then broken.
     """
 
     def __init__(self, engine: Engine, link: DaemonLink, pulse: Pulse, clock: Clock) -> None:
@@ -42,7 +43,9 @@ class WorkerLoop:
         """One pass of the loop; returns whether to stop."""
         engine = self._engine
         waits = self._idle_told and not engine.has_work()
+        self._pulse.busy = False
         messages = self._link.receive(IDLE_WAIT_S if waits else 0.0)
+        self._pulse.busy = True
         if messages:
             answers: list[Output] = []
             for message in messages:
@@ -52,21 +55,18 @@ class WorkerLoop:
             if answers:
                 self._send(answers)
         if engine.has_work():
-            self._pulse.busy = True
-            outputs = engine.step()
-            self._pulse.busy = False
-            self._send(outputs)
+            self._send(engine.step())
         elif not self._idle_told:
             self._send([])
         return False
 
     def _handle(self, message: ToWorker, answers: list[Output]) -> None:
+        self._idle_told = False
         match message:
             case Submit(prompt):
                 answers.append(self._submit(prompt))
             case Cancel(prompt_id):
                 self._engine.cancel(prompt_id)
-                self._idle_told = False
 
     def _submit(self, prompt: Prompt) -> Output:
         try:
@@ -80,7 +80,11 @@ class WorkerLoop:
                 code=error.code,
                 retry_after_s=error.retry_after_s,
             )
-            return Finished(prompt_id=prompt.id, reason=FinishReason.ERROR, error=detail)
+        except Exception as error:  # of a tokeniser, a template, a pipeline: one prompt must not end all others
+            logger.exception("prompt %s could not be taken", prompt.id)
+            self._engine.cancel(prompt.id)
+            detail = _fault(error, prompt.model)
+        return Finished(prompt_id=prompt.id, reason=FinishReason.ERROR, error=detail)
 
     def _send(self, outputs: list[Output]) -> None:
         stats = self._stats_if_due()
@@ -97,3 +101,17 @@ class WorkerLoop:
         self._idle_told = idle
         self._stats_due_s = now_s + STATS_PERIOD_S
         return self._engine.stats()
+
+
+def _fault(error: Exception, model: str) -> ErrorDetail:
+    """What a stranger may read of a fault of the code; the error's own text may hold someone's prompt."""
+    # By name, since neither torch nor the device layer is imported for every engine.
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return ErrorDetail(
+            message=f"{model} ran out of memory over this prompt; try a smaller one, or see `aquahost logs {model}`",
+            status=503,
+            type="service_unavailable_error",
+            code="out_of_memory",
+        )
+    message = f"{model} could not take this prompt because of a fault of its own; see `aquahost logs {model}`"
+    return ErrorDetail(message=message, code="internal_error")

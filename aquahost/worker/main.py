@@ -14,7 +14,7 @@ import zmq
 from aquahost.clock import SystemClock
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
-from aquahost.messages.wire import Hello, LoadFailed, Ready, Stop
+from aquahost.messages.wire import LoadFailed, Ready, Stop
 from aquahost.worker.heartbeat import HeartbeatThread, Pulse
 from aquahost.worker.lifeline import leave_if_orphan, read_first_line
 from aquahost.worker.link import DaemonLink
@@ -55,7 +55,6 @@ def _serve(spec: WorkerSpec) -> int:
     link = DaemonLink(context, spec.endpoint, voice_identity(spec.worker_id))
     pulse = Pulse()
     heartbeat = HeartbeatThread(spec.endpoint, pulse_identity(spec.worker_id), pulse)
-    link.send(Hello(os.getpid()))
     heartbeat.start()
     clock = SystemClock()
     logger.info("loading %s on GPU %d (pid %d, %d torch threads)", spec.name, spec.gpu, os.getpid(), spec.threads)

@@ -54,8 +54,10 @@ class Arena:
     def grow(self, chunks: int) -> None:
         """Give the next `chunks` chunks memory, all or none of them.
 
-        Raises OutOfMemoryError if the GPU has no room, ValueError if the arena has none, or DriverError.
+        Raises OutOfMemoryError if the GPU has no room, ValueError if the arena has none or is closed, or DriverError.
         """
+        if not self._open:
+            raise ValueError("the arena is closed: its addresses are given back")
         if not 0 <= chunks <= self.capacity_chunks - len(self._chunks):
             raise ValueError(
                 f"can't grow by {chunks} chunks: {len(self._chunks)} of {self.capacity_chunks} are mapped already"

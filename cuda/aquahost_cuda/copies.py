@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from enum import Enum
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from aquahost_cuda.check import call, is_done
+from aquahost_cuda.check import DriverError, call, is_done
 from aquahost_cuda.device import Device
 from aquahost_cuda.driver import Driver
+from aquahost_cuda.vmm import Location, granularity
 
 
 class Direction(Enum):
@@ -31,7 +33,11 @@ class Copy(NamedTuple):
 
 
 class Transfer:
-    """One batch under way. The memory it reads and writes must stay as it is until it is done."""
+    """One batch under way. The memory it reads and writes must stay as it is until it is done.
+
+    It may be dropped before that: the copies go on, and its events go back to the engine. Of no use once the engine is
+    closed.
+    """
 
     def __init__(self, engine: CopyEngine, nbytes: int, start: Any, end: Any) -> None:
         """Made by CopyEngine alone."""
@@ -66,8 +72,13 @@ class Transfer:
             raise ValueError("the transfer is under way; wait() for it first")
         return self._duration_s
 
+    def __del__(self) -> None:
+        if self._duration_s is None:
+            self._engine.take_back(self._start, self._end)
+
     def _finish(self) -> None:
-        self._duration_s = self._engine.settle(self._start, self._end)
+        self._duration_s = self._engine.elapsed_s(self._start, self._end)
+        self._engine.take_back(self._start, self._end)
 
 
 class CopyEngine:
@@ -84,6 +95,7 @@ class CopyEngine:
         self._streams: dict[Direction, Any] = {}
         self._has_batches = True
         device.activate()
+        self._granule_bytes = _smallest_granule(driver, device.index)
         try:
             for direction in Direction:
                 flags = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
@@ -100,12 +112,14 @@ class CopyEngine:
         """Start copying; returns at once.
 
         `after` is a stream (torch's `cuda_stream`) whose work so far must be done first, such as the step that wrote
-        the source. Both sides must be accessible to this GPU. Raises DriverError.
+        the source. Both sides must be accessible to this GPU and lie in mappings (Buffer, Arena, vmm.map_memory):
+        copies that continue each other are joined, but never where one mapping may end and another begin. Raises
+        DriverError.
         """
         driver, stream = self.driver, self._streams[direction]
         if after is not None:
             self._wait_for(stream, after)
-        merged = merge_adjacent(copies)
+        merged = merge_adjacent(copies, self._granule_bytes)
         start, end = self._take_event(), self._take_event()
         try:
             call(driver.cuEventRecord, start, stream)
@@ -116,11 +130,17 @@ class CopyEngine:
             raise
         return Transfer(self, sum(one.nbytes for one in merged), start, end)
 
-    def settle(self, start: Any, end: Any) -> float:
-        """Seconds between two events that have happened; takes them back into the pool. For Transfer alone."""
-        elapsed_ms = float(call(self.driver.cuEventElapsedTime, start, end))
+    def elapsed_s(self, start: Any, end: Any) -> float:
+        """Seconds between two events that have happened. For Transfer alone."""
+        return float(call(self.driver.cuEventElapsedTime, start, end)) / 1e3
+
+    def take_back(self, start: Any, end: Any) -> None:
+        """Put events that nobody will ask for again into the pool, happened or not. For Transfer alone.
+
+        They may be recorded anew at once: that "will overwrite the previously captured state" (cuEventRecord), and
+        whoever waits for them already is "not affected".
+        """
         self._idle_events += (start, end)
-        return elapsed_ms / 1e3
 
     def synchronize(self) -> None:
         """Block until every copy started so far has arrived. Raises DriverError if one failed."""
@@ -150,10 +170,12 @@ class CopyEngine:
 
     def _wait_for(self, stream: Any, other: int) -> None:
         event = self._take_event()
-        call(self.driver.cuEventRecord, event, other)
-        call(self.driver.cuStreamWaitEvent, stream, event, 0)
-        # A wait keeps the state it saw: "not affected by later calls to cuEventRecord()". So the event is free again.
-        self._idle_events.append(event)
+        try:
+            call(self.driver.cuEventRecord, event, other)
+            call(self.driver.cuStreamWaitEvent, stream, event, 0)
+        finally:
+            # A wait keeps the state it saw: "not affected by later calls to cuEventRecord()". So the event is free.
+            self._idle_events.append(event)
 
     def _submit(self, copies: Sequence[Copy], stream: Any) -> None:
         if self._has_batches and len(copies) > 1:
@@ -188,15 +210,34 @@ class CopyEngine:
         return event
 
 
-def merge_adjacent(copies: Sequence[Copy]) -> list[Copy]:
-    """The same copies with empty ones left out and neighbours on both sides joined, by ascending target."""
+def merge_adjacent(copies: Sequence[Copy], granule_bytes: int) -> list[Copy]:
+    """The same copies with empty ones left out and neighbours on both sides joined, by ascending target.
+
+    Neighbours that meet at a multiple of `granule_bytes`, on either side, stay apart. Mappings begin at such multiples
+    alone (cuMemMap), so what is joined lies in one mapping on both sides: nothing in CUDA's documentation promises that
+    one copy may span two, which may even lie on different GPUs.
+    """
     merged: list[Copy] = []
     for one in sorted(copies, key=attrgetter("dst")):
         if not one.nbytes:
             continue
         last = merged[-1] if merged else None
-        if last is not None and (last.dst + last.nbytes, last.src + last.nbytes) == (one.dst, one.src):
+        if last is not None and _continues(last, one, granule_bytes):
             merged[-1] = Copy(last.dst, last.src, last.nbytes + one.nbytes)
         else:
             merged.append(one)
     return merged
+
+
+def _continues(last: Copy, one: Copy, granule_bytes: int) -> bool:
+    adjacent = (last.dst + last.nbytes, last.src + last.nbytes) == (one.dst, one.src)
+    return adjacent and one.dst % granule_bytes != 0 and one.src % granule_bytes != 0
+
+
+def _smallest_granule(driver: Driver, device_index: int) -> int:
+    """What every mapping that this GPU may reach begins at a multiple of; the GPUs of a node are taken to be alike."""
+    sizes = [granularity(driver, Location.device(device_index))]
+    # A driver without VMM for host memory refuses to say, and has no such mappings.
+    with contextlib.suppress(DriverError):
+        sizes.append(granularity(driver, Location.host()))
+    return min(sizes)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 from uuid import UUID
 
 from aquahost_cuda.check import call
-from aquahost_cuda.driver import Driver, EmulatedDriver
+from aquahost_cuda.driver import Driver, memory_reader
+from aquahost_cuda.nvml import open_nvml
 
 _NAME_BYTES = 256
 
@@ -22,26 +23,34 @@ class Device:
     engines), since the context's streams, events and plain allocations go with it.
     """
 
-    def __init__(self, driver: Driver, index: int, context: Any) -> None:
-        """Take over a context that is retained already; use `open`."""
+    def __init__(self, driver: Driver, index: int, handle: Any, context: Any) -> None:
+        """Take over a context of the CUdevice `handle` that is retained already; use `open`."""
         self.driver = driver
         self.index = index
-        self.uuid = read_uuid(driver, index)
+        self.uuid = _uuid(driver, handle)
         """As nvidia-smi writes it: GPU-8c5a…"""
-        self.name = read_name(driver, index)
-        self.total_bytes = int(call(driver.cuDeviceTotalMem, index))
+        self.name = _name(driver, handle)
+        self.total_bytes = int(call(driver.cuDeviceTotalMem, handle))
+        self._handle = handle
         self._context = context
         self._open = True
 
     @classmethod
     def open(cls, driver: Driver, index: int) -> Device:
-        """Retain GPU `index`'s primary context and make it current in this thread. Raises DriverError."""
-        context = call(driver.cuDevicePrimaryCtxRetain, call(driver.cuDeviceGet, index))
+        """Retain GPU `index`'s primary context and make it current in this thread.
+
+        Raises DriverError; what was current before then is so again.
+        """
+        handle = call(driver.cuDeviceGet, index)
+        before = call(driver.cuCtxGetCurrent)
+        context = call(driver.cuDevicePrimaryCtxRetain, handle)
         try:
             call(driver.cuCtxSetCurrent, context)
-            return cls(driver, index, context)
+            return cls(driver, index, handle, context)
         except BaseException:
-            driver.cuDevicePrimaryCtxRelease(index)
+            # Before the release, which "does not pop the context from stack in any circumstances".
+            driver.cuCtxSetCurrent(before)
+            driver.cuDevicePrimaryCtxRelease(handle)
             raise
 
     def activate(self) -> None:
@@ -64,7 +73,7 @@ class Device:
         current = self.driver.cuCtxGetCurrent()
         if current[0] == 0 and int(current[1]) == int(self._context):
             call(self.driver.cuCtxSetCurrent, 0)
-        call(self.driver.cuDevicePrimaryCtxRelease, self.index)
+        call(self.driver.cuDevicePrimaryCtxRelease, self._handle)
 
     def __enter__(self) -> Device:
         return self
@@ -73,6 +82,20 @@ class Device:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_uuid(driver: Driver, index: int) -> str:
+    """A GPU's identity, as nvidia-smi writes it. Raises DriverError."""
+    return _uuid(driver, call(driver.cuDeviceGet, index))
+
+
+def _uuid(driver: Driver, handle: Any) -> str:
+    return f"GPU-{UUID(bytes=bytes(call(driver.cuDeviceGetUuid, handle).bytes))}"
+
+
+def _name(driver: Driver, handle: Any) -> str:
+    buffer: bytes = call(driver.cuDeviceGetName, _NAME_BYTES, handle)
+    return buffer.split(b"\0", 1)[0].decode(errors="replace").strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,43 +109,82 @@ class GpuReading:
     free_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gpu:
+    """What of a GPU never changes."""
+
+    index: int
+    uuid: str
+    name: str
+    total_bytes: int
+    managed: Any
+    """NVML's handle, or None where NVML does not know it."""
+
+
 class GpuMonitor:
-    """Reads all GPUs again and again. Needs no context where NVML answers, or on the emulated driver."""
+    """Reads all GPUs again and again, from any thread but from one at a time.
+
+    Needs no context on the emulated driver, nor on a GPU that NVML knows. On any other the first reading retains the
+    primary context, some hundred MB of that GPU, and `close` gives it up: to make and destroy one takes a good part
+    of a second, too much for each reading.
+    """
 
     def __init__(self, driver: Driver) -> None:
+        """Find the GPUs. Raises DriverError."""
         self._driver = driver
-        self._gpus = [
-            (index, read_uuid(driver, index), read_name(driver, index), int(call(driver.cuDeviceTotalMem, index)))
-            for index in range(int(call(driver.cuDeviceGetCount)))
-        ]
-        self._nvml = None if isinstance(driver, EmulatedDriver) else _open_nvml()
+        self._read_memory = memory_reader(driver)
+        self._nvml = None if self._read_memory else open_nvml()
+        self._held: dict[int, Device] = {}
+        try:
+            self._gpus = [self._find(index) for index in range(int(call(driver.cuDeviceGetCount)))]
+        except BaseException:
+            self.close()
+            raise
 
     def read(self) -> list[GpuReading]:
-        """A reading of each GPU, by index. Raises DriverError."""
+        """A reading of each GPU, by index. Raises DriverError. Leaves the calling thread's GPU as it was."""
         return [
             GpuReading(
-                index=index, uuid=uuid, name=name, total_bytes=total_bytes, free_bytes=self._free_bytes(index, uuid)
+                index=gpu.index,
+                uuid=gpu.uuid,
+                name=gpu.name,
+                total_bytes=gpu.total_bytes,
+                free_bytes=self._free_bytes(gpu),
             )
-            for index, uuid, name, total_bytes in self._gpus
+            for gpu in self._gpus
         ]
 
     def close(self) -> None:
-        """Let NVML go; more than once is harmless."""
+        """Let NVML and contexts go; more than once is harmless."""
         if self._nvml is not None:
-            self._nvml.shutdown()
-            self._nvml = None
+            self._nvml.close()
+        if not self._held:
+            return
+        # A device's close leaves no GPU current, but the thread may use the same GPU through a hold of its own.
+        with _restored_context(self._driver):
+            while self._held:
+                self._held.popitem()[1].close()
 
-    def _free_bytes(self, index: int, uuid: str) -> int:
-        if isinstance(self._driver, EmulatedDriver):
-            return self._driver.memory_of(index)[0]
-        if self._nvml is not None:
-            # CUDA numbers the visible GPUs, NVML all of them: only the UUID means the same to both. A MIG instance
-            # has a UUID of another form, which NVML won't find here.
-            with contextlib.suppress(self._nvml.NvmlError):
-                handle = self._nvml.device_get_handle_by_uuid(uuid)
-                return int(self._nvml.device_get_memory_info_v2(handle).free)
-        with _borrowed_context(self._driver, index):
-            return int(call(self._driver.cuMemGetInfo)[0])
+    def _find(self, index: int) -> _Gpu:
+        handle = call(self._driver.cuDeviceGet, index)
+        uuid = _uuid(self._driver, handle)
+        return _Gpu(
+            index=index,
+            uuid=uuid,
+            name=_name(self._driver, handle),
+            total_bytes=int(call(self._driver.cuDeviceTotalMem, handle)),
+            managed=self._nvml.find(uuid) if self._nvml else None,
+        )
+
+    def _free_bytes(self, gpu: _Gpu) -> int:
+        if self._read_memory is not None:
+            return self._read_memory(gpu.index)[0]
+        if self._nvml is not None and gpu.managed is not None:
+            return self._nvml.free_bytes(gpu.managed)
+        with _restored_context(self._driver):
+            if gpu.index not in self._held:
+                self._held[gpu.index] = Device.open(self._driver, gpu.index)
+            return self._held[gpu.index].memory_info()[0]
 
 
 def read_gpus(driver: Driver) -> list[GpuReading]:
@@ -134,35 +196,11 @@ def read_gpus(driver: Driver) -> list[GpuReading]:
         monitor.close()
 
 
-def read_uuid(driver: Driver, index: int) -> str:
-    """A GPU's identity, as nvidia-smi writes it."""
-    return f"GPU-{UUID(bytes=bytes(call(driver.cuDeviceGetUuid, index).bytes))}"
-
-
-def read_name(driver: Driver, index: int) -> str:
-    """What the GPU is called."""
-    buffer: bytes = call(driver.cuDeviceGetName, _NAME_BYTES, index)
-    return buffer.split(b"\0", 1)[0].decode(errors="replace").strip()
-
-
-def _open_nvml() -> ModuleType | None:
-    """NVIDIA's management library, or None where the bindings or the driver lack it."""
-    try:
-        from cuda.bindings import nvml
-    except ImportError:
-        return None
-    try:
-        nvml.init_v2()
-    except (nvml.NvmlError, RuntimeError, OSError):
-        return None
-    module: ModuleType = nvml
-    return module
-
-
 @contextlib.contextmanager
-def _borrowed_context(driver: Driver, index: int) -> Iterator[None]:
-    """The GPU current in this thread, and afterwards what was current before."""
+def _restored_context(driver: Driver) -> Iterator[None]:
+    """Whatever becomes current within, afterwards what was current before is so again, also after an error."""
     before = call(driver.cuCtxGetCurrent)
-    with Device.open(driver, index):
+    try:
         yield
-    call(driver.cuCtxSetCurrent, before)
+    finally:
+        call(driver.cuCtxSetCurrent, before)

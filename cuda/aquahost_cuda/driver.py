@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, cast
 
 from aquahost_cuda.emulated.driver import EmulatedDriver
@@ -19,6 +19,7 @@ __all__ = [
     "SlowLink",
     "driver_name",
     "load",
+    "memory_reader",
     "why_not_cuda",
 ]
 
@@ -55,6 +56,14 @@ def why_not_cuda(driver: Driver) -> str | None:
     return driver.why_not_cuda if isinstance(driver, EmulatedDriver) else None
 
 
+def memory_reader(driver: Driver) -> Callable[[int], tuple[int, int]] | None:
+    """How the (free, total) bytes of a GPU are read without a context on it; None where the driver has no such way.
+
+    CUDA has none: beside it there is NVML, for GPUs that NVML knows.
+    """
+    return driver.memory_of if isinstance(driver, EmulatedDriver) else None
+
+
 def _open_node(node: EmulatedNode | None, reason: str | None) -> Driver:
     if node is None:
         because = f" (CUDA is not available: {reason})" if reason else ""
@@ -84,7 +93,12 @@ def _find_cuda() -> tuple[Driver | None, str]:
 
 
 class Driver(Protocol):
-    """The part of cuda.bindings.driver that aquahost uses; that module itself is one implementation.
+    """The part of cuda.bindings.driver that the emulated driver offers too; that module itself is one implementation.
+
+    More than this package calls today: peer queries, handles that other processes import, and pinned and plain memory
+    are what lending memory and paging will stand on, and some calls (`cuLaunchHostFunc`, `cuMemsetD8Async`,
+    `cuStreamQuery`) serve the tests that hold both implementations to one behaviour. Nothing outside this protocol may
+    be called, since only what is in it is known to behave the same on both.
 
     Every call answers a tuple: the result code, then what it returns (None after an error). Handles and pointers may
     be passed as ints. Only `int()` reads those that are returned.

@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.engines.audio import load_audio
+from aquahost.engines.audio.musicgen import text_limit
 from aquahost.engines.engine import Engine
 from aquahost.errors import InvalidRequestError
 from aquahost.messages.prompts import AudioRequest, ImageRequest, Request
@@ -183,11 +185,13 @@ def test_musicgens_own_length_holds_unless_the_entry_allows_less(musicgen: Path)
         (AudioRequest(text="x", guidance=float("inf")), "guidance", "between 0 and 1000"),
         (AudioRequest(text="x", seed=-1), "seed", "between 0 and"),
         (AudioRequest(text="x", format="aac"), "response_format", "wav, flac, mp3, opus, pcm"),
-        (ImageRequest(text="x"), None, "makes sounds"),
+        (ImageRequest(text="x"), "model", "makes sounds"),
+        (AudioRequest(text="\ud800"), "input", "half a surrogate pair"),
+        (AudioRequest(text="!" * 512), "input", "has 513 tokens, of which the model takes at most 512"),
     ],
 )
 def test_what_musicgen_does_not_allow_is_refused_by_name(
-    musicgen: Path, request_: Request, param: str | None, allowed: str
+    musicgen: Path, request_: Request, param: str, allowed: str
 ) -> None:
     engine = load(musicgen, max_duration_s=2)
     with pytest.raises(InvalidRequestError, match=allowed) as refusal:
@@ -202,16 +206,58 @@ def test_what_musicgen_does_not_allow_is_refused_by_name(
         (AudioRequest(text="x", duration_s=1.5), "duration", "at most 1 seconds"),
         (AudioRequest(text="x", steps=0), "steps", "between 1 and 10"),
         (AudioRequest(text="x", steps=11), "steps", "between 1 and 10"),
-        (ImageRequest(text="x"), None, "makes sounds"),
+        (ImageRequest(text="x"), "model", "makes sounds"),
+        (AudioRequest(text="\ud800"), "input", "half a surrogate pair"),
+        (AudioRequest(text="x", negative_text="\ud800"), "negative_prompt", "half a surrogate pair"),
+        (AudioRequest(text="x" * 16_385), "input", "16385 bytes of UTF-8, of which the model takes at most 16384"),
     ],
 )
 def test_what_stable_audio_does_not_allow_is_refused_by_name(
-    stable_audio: Path, request_: Request, param: str | None, allowed: str
+    stable_audio: Path, request_: Request, param: str, allowed: str
 ) -> None:
     engine = load(stable_audio, max_steps=10)
     with pytest.raises(InvalidRequestError, match=allowed) as refusal:
         engine.submit(prompt("p", request_))
     assert refusal.value.param == param
+
+
+def test_the_longest_text_that_musicgen_takes_is_taken(musicgen: Path) -> None:
+    longest = AudioRequest(text="!" * 511, duration_s=0.02)
+    assert run_all(load(musicgen), {"p": longest})["p"].data
+    with pytest.raises(InvalidRequestError) as refusal:
+        load(musicgen).submit(prompt("p", AudioRequest(text="!" * 32_000)))
+    assert refusal.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("tokenizer_says", "encoder_says", "limit"),
+    [
+        (128, {"n_positions": 512}, 128),
+        (int(1e30), {"n_positions": 256}, 256),
+        (int(1e30), {"max_position_embeddings": 300, "n_positions": 256}, 300),
+        (None, {}, 512),
+        (1_000_000, {"n_positions": 1_000_000}, 512),
+        (-1, {"n_positions": "many"}, 512),
+    ],
+)
+def test_the_longest_text_is_the_tokenizers_or_the_encoders(
+    tokenizer_says: int | None, encoder_says: dict[str, Any], limit: int
+) -> None:
+    tokenizer = SimpleNamespace(model_max_length=tokenizer_says)
+    assert text_limit(tokenizer, SimpleNamespace(**encoder_says)) == limit
+
+
+def test_a_length_that_stable_audio_refuses_is_named(stable_audio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import StableAudioPipeline
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ValueError("`audio_end_in_s` must be less than 0.1")
+
+    monkeypatch.setattr(StableAudioPipeline, "check_inputs", refuse)
+    finished = run_all(load(stable_audio), {"p": AudioRequest(text="x", steps=1)})["p"].finished
+    assert finished is not None
+    assert finished.error is not None
+    assert (finished.error.status, finished.error.param) == (400, "duration")
 
 
 def test_cancelling_between_tokens_ends_the_thread_and_spares_the_others(musicgen: Path) -> None:

@@ -59,6 +59,11 @@ def test_a_model_larger_than_the_gpu_is_refused_before_its_weights_are_read(fold
     assert [progress.stage for progress in reports.seen] == ["importing"]
 
 
+def test_a_default_beyond_the_entrys_own_limit_is_refused(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"steps: 50 is more than max_steps \(20\)"):
+        load(folder, steps=50, max_steps=20)
+
+
 def test_other_audio_models_of_transformers_are_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "vits"}))
     with pytest.raises(LoadError, match=r"is a vits model; .* only musicgen and musicgen_melody"):

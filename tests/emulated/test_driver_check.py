@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aquahost_cuda.arena import Arena
 from aquahost_cuda.check import DriverError, OutOfMemoryError, call, is_done
 from aquahost_cuda.copies import Copy, CopyEngine, Direction, merge_adjacent
 from aquahost_cuda.driver import EmulatedDriver, Faults
@@ -54,9 +55,25 @@ def test_a_query_is_done_not_done_or_failed() -> None:
 
 
 def test_neighbours_are_joined_and_empty_copies_left_out() -> None:
-    copies = [Copy(100, 900, 50), Copy(0, 500, 100), Copy(150, 950, 10), Copy(160, 961, 5), Copy(400, 1, 0)]
-    assert merge_adjacent(copies) == [Copy(0, 500, 100), Copy(100, 900, 60), Copy(160, 961, 5)]
-    assert merge_adjacent([]) == []
+    copies = [Copy(101, 901, 50), Copy(1, 501, 100), Copy(151, 951, 10), Copy(161, 962, 5), Copy(401, 1, 0)]
+    assert merge_adjacent(copies, 1000) == [Copy(1, 501, 100), Copy(101, 901, 60), Copy(161, 962, 5)]
+    assert merge_adjacent([], 1000) == []
+
+
+@pytest.mark.parametrize("side", ["dst", "src"])
+def test_neighbours_that_may_lie_in_two_mappings_stay_apart(side: str) -> None:
+    def one(at: int, nbytes: int) -> Copy:
+        return Copy(5000 + at, 9050 + at, nbytes) if side == "dst" else Copy(9050 + at, 5000 + at, nbytes)
+
+    copies = [one(0, 400), one(400, 600), one(1000, 400), one(1400, 100)]
+    assert merge_adjacent(copies, 1000) == [one(0, 1000), one(1000, 500)]
+
+
+def test_one_copy_over_several_chunks_is_left_whole() -> None:
+    assert merge_adjacent([Copy(0, 10_000, 5000), Copy(5001, 90, 5)], 1000) == [
+        Copy(0, 10_000, 5000),
+        Copy(5001, 90, 5),
+    ]
 
 
 class Spy:
@@ -110,6 +127,39 @@ def test_a_refused_copy_raises_and_the_engine_goes_on(driver: EmulatedDriver) ->
                 engine.copy(Direction.OUT, [Copy(0, buffer.address, 8)])
         engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)]).wait()
         assert driver.live().events == 2
+
+
+def test_a_dropped_transfer_gives_its_events_back(driver: EmulatedDriver) -> None:
+    with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(driver, device) as engine:
+        with HeldStream(driver, engine.stream(Direction.OUT)):
+            for _ in range(5):
+                engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
+        kept = engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)])
+        assert driver.live().events == 2
+        engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)]).wait()
+        assert driver.live().events == 4
+        kept.wait()
+        del kept
+        transfers = [engine.copy(Direction.OUT, [Copy(buffer.address + MIB, buffer.address, 8)]) for _ in range(2)]
+        assert driver.live().events == 4  # `kept` gave its events back once, not twice
+        for transfer in transfers:
+            transfer.wait()
+
+
+def test_copies_over_two_mappings_are_not_joined(driver: EmulatedDriver) -> None:
+    spy: Any = Spy(driver, lacks_batches=True)
+    here = Location.device(0)
+    with (
+        opened(driver) as device,
+        Arena(driver, 0, 2 * PAGE, PAGE) as arena,
+        mapped(driver, 2 * PAGE, here, here) as far,
+    ):
+        arena.grow(2)
+        quarter = PAGE // 4
+        with CopyEngine(spy, device) as engine:
+            pieces = [Copy(far + at, arena.address + at, quarter) for at in range(0, 2 * PAGE, quarter)]
+            engine.copy(Direction.IN, pieces).wait()
+        assert spy.singles == 2
 
 
 def test_a_transfer_that_fails_under_way_ends_its_context(driver: EmulatedDriver) -> None:

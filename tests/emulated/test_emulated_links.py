@@ -15,6 +15,7 @@ from aquahost_cuda.driver import HOST, EmulatedDriver, EmulatedNode, Faults, Slo
 from aquahost_cuda.emulated import mover
 from aquahost_cuda.emulated.faults import FaultBoard, inject
 from aquahost_cuda.emulated.links import LinkTable
+from aquahost_cuda.emulated.refusal import Refused
 from aquahost_cuda.vmm import Buffer, Location, grant, reserve, unreserve
 from driver_fixtures import MIB, NOTHING, PAGE, emulated, mapped, name_of, new_stream, opened, read, small_node, write
 
@@ -52,6 +53,39 @@ def test_a_slow_link_is_slow_one_way(tmp_path: Path) -> None:
     table = links(tmp_path, Faults(slow_links=(SlowLink(source=0, target=1, factor=4.0),)))
     assert table.transfer_s((0, 1), 100) == 1.0 + 4.0
     assert table.transfer_s((1, 0), 100) == 1.0 + 1.0
+
+
+def test_openers_of_a_node_share_its_links(tmp_path: Path) -> None:
+    first, second = links(tmp_path), links(tmp_path)
+    other_node = links(tmp_path / "other")
+    assert first.occupy({(0, HOST): 100}, 0.0) == 12.0
+    assert second.occupy({(0, HOST): 100, (HOST, 0): 10}, 1.0) == 24.0
+    assert first.occupy({(0, HOST): 100}, 2.0) == 36.0
+    assert other_node.occupy({(0, HOST): 100}, 0.0) == 12.0
+    for table in (first, second, other_node):
+        table.close()
+
+
+def test_times_of_an_earlier_boot_are_forgotten(tmp_path: Path) -> None:
+    table = links(tmp_path)
+    assert table.occupy({(0, 1): 900}, 0.0) == 10.0
+    table.close()
+    table = links(tmp_path)
+    assert table.occupy({(0, 1): 900}, 5.0) == 20.0
+    table.close()
+    file = tmp_path / "links"
+    file.write_bytes(bytes(16) + file.read_bytes()[16:])
+    table = links(tmp_path)
+    assert table.occupy({(0, 1): 900}, 0.0) == 10.0
+    table.close()
+
+
+def test_closed_links_refuse(tmp_path: Path) -> None:
+    table = links(tmp_path)
+    table.close()
+    table.close()
+    with pytest.raises(Refused, match="DEINITIALIZED"):
+        table.occupy({(0, 1): 1}, 0.0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Iterator
 from enum import IntEnum
@@ -14,7 +15,7 @@ from aquahost_cuda.driver import Driver, EmulatedDriver
 from aquahost_cuda.emulated import types
 from driver_fixtures import emulated
 
-bindings: Any = pytest.importorskip("cuda.bindings.driver")
+bindings: Any = importlib.import_module("cuda.bindings.driver")
 FUNCTIONS = sorted(name for name in dir(EmulatedDriver) if name.startswith("cu"))
 NAMES = sorted(name for name in dir(EmulatedDriver) if name.startswith("CU"))
 ENUMS = [name for name in NAMES if issubclass(getattr(types, name), IntEnum)]

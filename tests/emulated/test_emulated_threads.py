@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from aquahost_cuda.check import OutOfMemoryError
+from aquahost_cuda.check import DriverError, OutOfMemoryError, call
 from aquahost_cuda.copies import Copy, CopyEngine, Direction
 from aquahost_cuda.device import Device
 from aquahost_cuda.driver import EmulatedDriver
-from aquahost_cuda.vmm import Buffer, Location
-from driver_fixtures import MIB, PAGE, emulated, mapped, read, write
+from aquahost_cuda.emulated import mover
+from aquahost_cuda.vmm import Buffer, Location, grant, map_memory, reserve, unmap_memory, unreserve
+from driver_fixtures import (
+    MIB,
+    PAGE,
+    HeldStream,
+    emulated,
+    mapped,
+    name_of,
+    new_stream,
+    opened,
+    read,
+    small_node,
+    write,
+)
 
 
 @pytest.fixture
@@ -77,3 +91,57 @@ def test_streams_end_their_threads(driver: EmulatedDriver) -> None:
         if thread.name.startswith("emulated-gpu"):
             thread.join(10)
     assert threading.active_count() == before
+
+
+def test_addresses_are_taken_until_their_unmapping_is_done(
+    driver: EmulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, go_on = threading.Event(), threading.Event()
+
+    def slow_copy(piece: mover.Piece, *, corrupt: bool) -> None:
+        copying.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(mover, "_copy", slow_copy)
+    here = Location.device(0)
+    with opened(driver), new_stream(driver) as stream, Buffer(driver, 0, PAGE) as source:
+        address = reserve(driver, PAGE)
+        map_memory(driver, address, PAGE, here)
+        grant(driver, address, PAGE, [here])
+        call(driver.cuMemcpyAsync, address, source.address, 100, stream)
+        assert copying.wait(30)
+        unmapping = threading.Thread(target=unmap_memory, args=(driver, address, PAGE))
+        unmapping.start()
+        descriptor = driver.CUmemAccessDesc()
+        descriptor.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        while name_of(driver.cuMemGetAccess(descriptor.location, address)) == "CUDA_SUCCESS":
+            time.sleep(0.001)  # until the unmapping has begun
+        for taken in (
+            lambda: map_memory(driver, address, PAGE, here),
+            lambda: unmap_memory(driver, address, PAGE),
+            lambda: grant(driver, address, PAGE, [here]),
+            lambda: unreserve(driver, address, PAGE),
+            lambda: call(driver.cuMemcpyAsync, address, source.address, 100, stream),
+        ):
+            with pytest.raises(DriverError, match="CUDA_ERROR_INVALID_VALUE"):
+                taken()
+        assert unmapping.is_alive()
+        go_on.set()
+        unmapping.join(30)
+        call(driver.cuStreamSynchronize, stream)
+        map_memory(driver, address, PAGE, here)
+        unmap_memory(driver, address, PAGE)
+        unreserve(driver, address, PAGE)
+
+
+def test_closing_the_driver_waits_for_streams_that_were_destroyed(tmp_path: Path) -> None:
+    driver = EmulatedDriver(small_node(tmp_path))
+    driver.cuInit(0)
+    device = Device.open(driver, 0)
+    stream = int(call(driver.cuStreamCreate, 1))
+    held = HeldStream(driver, stream)
+    call(driver.cuStreamDestroy, stream)
+    threading.Timer(0.05, held.release).start()
+    device.close()
+    driver.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("emulated-gpu")]

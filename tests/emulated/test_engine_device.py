@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
+from aquahost.engines.device import EngineDevice
+from aquahost.engines.llm.kv_layout import KvLayout
+from aquahost.engines.llm.kv_memory import KvMemory
+from aquahost.engines.registry import load_engine
 from aquahost.errors import LoadError
 from aquahost.units import MIB
-from tiny_llms import emulated_device
+from aquahost_cuda.arena import Arena
+from aquahost_cuda.check import DriverError
+from tiny_llms import emulated_device, make_tiny_llm
 
 
 class TiedModule(torch.nn.Module):
@@ -76,3 +83,56 @@ def test_an_arena_is_taken_from_the_gpu_until_it_is_closed(tmp_path: Path) -> No
         assert device.free_bytes() == 10 * MIB, "a refused arena kept memory"
         del tensor
         arena.close()
+
+
+@pytest.mark.parametrize("error", [DriverError("cuMemMap", "CUDA_ERROR_OPERATING_SYSTEM"), KeyboardInterrupt()])
+def test_an_arena_that_fails_to_grow_leaves_no_addresses_behind(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Arena] = []
+    close = Arena.close
+
+    def grow(arena: Arena, chunks: int) -> None:
+        raise error
+
+    monkeypatch.setattr(Arena, "grow", grow)
+    monkeypatch.setattr(Arena, "close", lambda arena: (closed.append(arena), close(arena)))
+    with emulated_device(tmp_path) as device:
+        with pytest.raises(type(error)):
+            device.arena(MIB)
+        assert len(closed) == 1
+
+
+def test_kv_memory_that_cannot_be_viewed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def view(*arguments: object) -> torch.Tensor:
+        raise RuntimeError("no view")
+
+    layout = KvLayout(layers=1, block_tokens=4, kv_heads=1, head_dim=8, dtype=torch.float32)
+    monkeypatch.setattr(EngineDevice, "tensor", view)
+    with (
+        emulated_device(tmp_path) as device,
+        pytest.raises(RuntimeError, match="no view"),
+    ):  # the node checks its memory
+        KvMemory(device, layout, MIB)
+
+
+def test_weights_that_lie_on_the_gpu_already_need_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = torch.nn.Linear(64, 64)
+    with emulated_device(tmp_path) as device:
+        device.is_emulated = False  # as on a real GPU, here torch's CPU: weights may be loaded straight to it
+        monkeypatch.setattr(EngineDevice, "free_bytes", lambda device: 0)
+        assert device.place(module) == 64 * 64 * 4 + 64 * 4
+        monkeypatch.undo()
+
+
+def test_a_driver_that_fails_during_a_load_fails_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def free_bytes(device: EngineDevice) -> int:
+        raise DriverError("cuMemGetInfo", "CUDA_ERROR_DEVICE_UNAVAILABLE")
+
+    folder = make_tiny_llm(tmp_path / "model")
+    with emulated_device(tmp_path / "node") as device:
+        monkeypatch.setattr(EngineDevice, "free_bytes", free_bytes)
+        entry = ModelSettings(kind=Kind.LLM, source=str(folder))
+        with pytest.raises(LoadError, match="cuMemGetInfo failed with CUDA_ERROR_DEVICE_UNAVAILABLE"):
+            load_engine("chat", entry, SchedulerSettings(), device, lambda progress: None)
+        monkeypatch.undo()

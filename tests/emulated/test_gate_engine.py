@@ -11,7 +11,7 @@ import torch
 
 from aquahost.engines.gate import Arrive
 from aquahost.engines.gated import GatedEngine, Job, Made
-from aquahost.errors import InvalidRequestError
+from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.prompts import Accepted, FinishReason, ImageRequest, Progress, PromptState, Request, StateChanged
 from aquahost.messages.wire import Footprint
 from tiny_media import Result as MediaResult
@@ -100,6 +100,30 @@ def test_a_failing_prompt_fails_alone() -> None:
     assert finished.reason is FinishReason.ERROR
     assert finished.error.status == 500
     assert "bad latents" in finished.error.message
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyError("sigmas"), 500), (TypeError("TextEncodeInput"), 500), (MemoryError(), 503)]
+)
+def test_a_check_that_breaks_refuses_its_prompt_alone(error: Exception, status: int) -> None:
+    class Broken(_FakeModel):
+        def prepare(self, request: Request) -> Job:
+            if request == _ask("break"):
+                raise error
+            return super().prepare(request)
+
+    engine = GatedEngine(Broken({"draw": _three_steps}), max_begun=1)
+    engine.submit(prompt("good", _ask("draw")))
+    with pytest.raises(RequestError) as refusal:
+        engine.submit(prompt("bad", _ask("break")))
+    assert (refusal.value.status, refusal.value.type) == (
+        status,
+        "server_error" if status == 500 else "service_unavailable_error",
+    )
+    results = {"good": MediaResult()}
+    while engine.has_work():
+        collect(results, engine.step())
+    assert results["good"].data == b"done"
 
 
 @pytest.mark.parametrize(

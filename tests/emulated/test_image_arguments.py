@@ -13,7 +13,8 @@ from PIL import Image
 from aquahost.config.settings import Kind, ModelSettings
 from aquahost.engines.diffusion.image_model import ImageModel, size_multiple
 from aquahost.engines.diffusion.load import LoadedPipeline
-from aquahost.errors import InvalidRequestError
+from aquahost.engines.diffusion.own_pipeline import count_steps
+from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.prompts import ImageRequest
 
 
@@ -145,3 +146,57 @@ def test_the_steps_of_stages_add_up() -> None:
 )
 def test_sizes_are_multiples_of_what_latents_and_patches_need(parts: dict[str, Any], multiple: int) -> None:
     assert size_multiple(SimpleNamespace(**parts)) == multiple
+
+
+class _Refusing(_Recording):
+    """Refuses whatever it is asked, in words of its own."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def __call__(self, prompt: str, height: int = 8, width: int = 8, callback_on_step_end: Any = None) -> Any:
+        raise ValueError(self._words)
+
+
+@pytest.mark.parametrize(
+    ("words", "param"),
+    [
+        ("`width` and `height` must be divisible by 16 but are 8 and 8.", "size"),
+        ("`num_inference_steps` must be less than 50", "steps"),
+        ("guidance_scale can't be 0 with this model", "guidance"),
+        ("`negative_prompt` must be of the type of `prompt`", "negative_prompt"),
+        ("no heights of this kind", "prompt"),
+    ],
+)
+def test_a_pipelines_own_refusal_names_the_field_behind_its_parameter(words: str, param: str) -> None:
+    with pytest.raises(InvalidRequestError, match="The model refuses this request") as refusal:
+        _run(_Refusing(words), ImageRequest(text="x"))
+    assert refusal.value.param == param
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), KeyError("sigmas"), AttributeError("no")])
+def test_a_scheduler_that_fails_to_count_leaves_the_steps_unknown(error: Exception) -> None:
+    class Scheduler:
+        def set_timesteps(self, steps: int) -> None:
+            raise error
+
+    pipeline = _Plain()
+    pipeline.scheduler = Scheduler()  # type: ignore[attr-defined]
+    assert _model(pipeline).prepare(ImageRequest(text="x", steps=1)).steps is None
+
+
+def test_unclips_scheduler_can_not_count_one_step() -> None:
+    from diffusers import UnCLIPScheduler
+
+    assert count_steps(SimpleNamespace(scheduler=UnCLIPScheduler()), 1) is None
+    assert count_steps(SimpleNamespace(scheduler=UnCLIPScheduler()), 5) == 5
+
+
+def test_the_entrys_size_must_be_one_of_the_models() -> None:
+    with pytest.raises(LoadError, match=r"size_px: 100 is no multiple of 8, as the model needs; 96 is"):
+        _model(_Plain(), size_px=100)
+    pipeline = _Plain()
+    pipeline.vae_scale_factor = 64  # type: ignore[attr-defined]
+    with pytest.raises(LoadError, match=r"max_size_px: 32 is less than the model's smallest image; set at least 64"):
+        _model(pipeline, max_size_px=32)

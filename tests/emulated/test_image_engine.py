@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image
 
 from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.engines.diffusion import load_image
+from aquahost.engines.diffusion.own_pipeline import own_pipeline
 from aquahost.engines.engine import Engine
 from aquahost.errors import InvalidRequestError
 from aquahost.messages.prompts import AudioRequest, ImageRequest, Request
@@ -142,10 +145,14 @@ def test_the_entrys_defaults_hold_where_the_request_is_silent(sd: Path) -> None:
         (ImageRequest(text="x", guidance=-1.0), "guidance", "between 0 and 1000"),
         (ImageRequest(text="x", seed=-1), "seed", "between 0 and"),
         (ImageRequest(text="x", format="gif"), "output_format", "png, jpeg, webp"),
-        (AudioRequest(text="x"), None, "makes images"),
+        (AudioRequest(text="x"), "model", "makes images"),
+        (ImageRequest(text="a \ud800"), "prompt", r"half a surrogate pair \(character 3\)"),
+        (ImageRequest(text="x", negative_text="\udfff"), "negative_prompt", "half a surrogate pair"),
+        (ImageRequest(text="x" * 16_385), "prompt", "16385 bytes of UTF-8, of which the model takes at most 16384"),
+        (ImageRequest(text="x", negative_text="ä" * 8_193), "negative_prompt", "has 16386 bytes"),
     ],
 )
-def test_what_is_not_allowed_is_refused_by_name(sd: Path, request_: Request, param: str | None, allowed: str) -> None:
+def test_what_is_not_allowed_is_refused_by_name(sd: Path, request_: Request, param: str, allowed: str) -> None:
     engine = load(sd, max_size_px=64, max_steps=10)
     with pytest.raises(InvalidRequestError, match=allowed) as refusal:
         engine.submit(prompt("p", request_))
@@ -168,7 +175,7 @@ def test_a_pipelines_own_refusal_is_the_clients_mistake_and_fails_alone(
         finished = run_all(engine, {"p": ImageRequest(text="x", steps=1)})["p"].finished
     assert finished is not None
     assert finished.error is not None
-    assert finished.error.status == 400
+    assert (finished.error.status, finished.error.param) == (400, "size")
     assert "divisible by 64" in finished.error.message
     assert run_all(engine, {"p": ImageRequest(text="x", steps=1)})["p"].data
 
@@ -194,3 +201,88 @@ def test_closing_midway_leaves_no_thread(sd: Path) -> None:
     engine.step()
     engine.close()
     assert not engine.has_work()
+
+
+def test_a_text_as_long_as_allowed_is_drawn(sd: Path) -> None:
+    assert run_all(load(sd), {"p": ImageRequest(text="cat " * 4_096, steps=1)})["p"].data
+
+
+@pytest.mark.parametrize("ending", ["returns", "raises", "is refused", "is cancelled"])
+def test_nothing_of_a_prompt_outlives_its_last_step(sd: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    from diffusers import UNet2DConditionModel
+
+    seen: list[weakref.ref[Any]] = []
+    forward = UNet2DConditionModel.forward
+
+    def watched(self: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = forward(self, sample, *args, **kwargs)
+        seen.extend([weakref.ref(sample), weakref.ref(result[0]), weakref.ref(kwargs["encoder_hidden_states"])])
+        if ending == "is refused":
+            raise ValueError("`prompt` is odd")
+        if ending == "raises" and len(seen) > 5:
+            raise RuntimeError("bad latents")
+        return result
+
+    def watched_pipeline(template: Any) -> Any:
+        own = own_pipeline(template)
+        seen.extend([weakref.ref(own), weakref.ref(own.scheduler)])
+        return own
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", watched)
+    monkeypatch.setattr("aquahost.engines.diffusion.hosted_pipeline.own_pipeline", watched_pipeline)
+    engine = load(sd)
+    engine.submit(prompt("p", ImageRequest(text="a cat", steps=3, guidance=4.0)))
+    gc.collect()
+    gc.disable()
+    try:
+        if ending == "is cancelled":
+            engine.step()
+            engine.step()
+            engine.cancel("p")
+        while engine.has_work():
+            engine.step()
+        assert len(seen) >= 5
+        assert [kept for kept in seen if kept() is not None] == []
+    finally:
+        gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:.upcast_vae. is deprecated:FutureWarning")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_half_precision_autoencoder_stays_where_it_was_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    from diffusers import AutoencoderKL
+
+    vaes: list[torch.nn.Module] = []
+    decode = AutoencoderKL.decode
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        vaes.append(self)
+        if fails:
+            raise MemoryError
+        return decode(self, *args, **kwargs)
+
+    device = _AddressedDevice()
+    entry = ModelSettings(kind=Kind.IMAGE, source=str(make_tiny_sdxl(tmp_path)), size_px=32, dtype="float16")
+    engine = load_image("paint", entry, SchedulerSettings(), device, Reports())  # type: ignore[arg-type]
+    monkeypatch.setattr(AutoencoderKL, "decode", watched)
+    request = ImageRequest(text="a cat", steps=1)
+    for result in run_all(engine, {"a": request, "b": request}).values():
+        assert result.finished is not None
+        error = result.finished.error
+        assert (error.code if error is not None else None) == ("out_of_memory" if fails else None)
+    assert {parameter.data_ptr() for parameter in vaes[-1].parameters()} <= device.addresses
+    assert next(vaes[-1].parameters()).dtype == torch.float16
+
+
+class _AddressedDevice(PlainDevice):
+    """Remembers where it placed weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: set[int] = set()
+
+    def place(self, *modules: torch.nn.Module) -> int:
+        self.addresses |= {parameter.data_ptr() for module in modules for parameter in module.parameters()}
+        return super().place(*modules)

@@ -33,7 +33,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, device: PlainDevice | None = None, reports: Reports | None = None, **settings: Any) -> Engine:
-    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), size_px=16, **settings)
+    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), **{"size_px": 16, **settings})
     device_, reports_ = device or PlainDevice(), reports or Reports()
     return load_image("paint", entry, SchedulerSettings(), device_, reports_)  # type: ignore[arg-type]
 
@@ -86,6 +86,28 @@ def test_a_folder_that_is_no_pipeline(folder: Path) -> None:
     (folder / "config.json").write_text("{}")
     with pytest.raises(LoadError, match=r"no model_index\.json.*transformers"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"steps": 50, "max_steps": 20}, r"steps: 50 is more than max_steps \(20\)"),
+        ({"size_px": 128, "max_size_px": 64}, r"size_px: 128 is more than max_size_px \(64\)"),
+        ({"guidance": 2000.0}, "guidance: 2000 does not lie between 0 and 1000"),
+    ],
+)
+def test_defaults_beyond_the_entrys_own_limits_are_refused_before_anything_is_read(
+    folder: Path, settings: dict[str, Any], reason: str
+) -> None:
+    reports = Reports()
+    with pytest.raises(LoadError, match=reason):
+        load(folder, reports=reports, **settings)
+    assert reports.seen == []
+
+
+def test_a_default_size_that_the_model_can_not_do_is_refused(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"size_px: 20 is no multiple of 8"):
+        load(folder, size_px=20)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])

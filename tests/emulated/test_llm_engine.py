@@ -303,6 +303,13 @@ def test_a_prompt_beyond_the_kv_memory_is_refused_with_the_numbers(load: Callabl
     assert len(tokens_of(run_all(engine), "b")) == 1
 
 
+def test_a_text_of_many_long_special_tokens_is_taken(engine: LlmEngine) -> None:
+    text = "<|assistant|>" * 500  # 6,500 characters, 500 tokens
+    request = TextRequest(text=text, sampling=Sampling(max_tokens=1))
+    assert engine.submit(Prompt(id="a", model="tiny", tenant="t", request=request, created_s=0)).input_tokens == 500
+    engine.cancel("a")
+
+
 def test_the_same_id_twice_is_refused(engine: LlmEngine) -> None:
     engine.submit(text_prompt("a", [5]))
     with pytest.raises(InvalidRequestError, match="live already"):

@@ -73,6 +73,18 @@ def refusal(device: EngineDevice, folder: Path, **changes: Any) -> str:
     return str(raised.value)
 
 
+def generated(folder: Path, ids: list[int], tokens: int) -> list[int]:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    out = model.generate(
+        torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=tokens, min_new_tokens=tokens,
+        do_sample=False, pad_token_id=0, eos_token_id=None,
+    )  # fmt: skip
+    result: list[int] = out[0, len(ids) :].tolist()
+    return result
+
+
 def test_progress_is_told_in_bytes_and_reaches_the_end(folder: Path, device: EngineDevice) -> None:
     told: list[LoadProgress] = []
     engine = load_llm("tiny", settings_for(folder, kv_bytes=1 << 20), SchedulerSettings(), device, told.append)
@@ -136,6 +148,85 @@ def test_layers_of_both_kinds_of_attention_are_served(tmp_path: Path, device: En
     )  # fmt: skip
     assert tokens_of(run_all(engine), "a") == expected[0, 30:].tolist()
     engine.close()
+
+
+def test_a_window_that_attention_is_not_told_of_bounds_the_context(tmp_path: Path, device: EngineDevice) -> None:
+    """PhiMoE keeps to its window by its mask alone, and no mask is built for our attention."""
+    folder = make_tiny_llm(tmp_path / "m", "phimoe")
+    assert "set max_context to 80 to serve it without a window" in refusal(device, folder)
+    assert "set max_context to 80" in refusal(device, folder, max_context=81)
+    ids = torch.randint(6, 384, (50,), generator=torch.Generator().manual_seed(3)).tolist()
+    for block_tokens in (16, 64):  # blocks that reach beyond the context must not be probed
+        engine = load_tiny(folder, device, max_context=80, block_tokens=block_tokens)
+        engine.submit(text_prompt("a", ids, max_tokens=30, ignore_eos=True))
+        assert tokens_of(run_all(engine), "a") == generated(folder, ids, 30)
+        engine.close()
+    config = json.loads((folder / "config.json").read_text())
+    for without in ({"sliding_window": None}, {"sliding_window": 400, "use_sliding_window": False}):
+        (folder / "config.json").write_text(json.dumps(config | without))
+        engine = load_tiny(folder, device)
+        assert engine.footprint.max_context == 512
+        engine.close()
+
+
+def test_the_probe_runs_past_a_window_of_the_config(
+    tmp_path: Path, device: EngineDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the config alone would let it pass."""
+    monkeypatch.setattr("aquahost.engines.llm.load.check_window", lambda *arguments: None)
+    assert "differ from its own" in refusal(device, make_tiny_llm(tmp_path / "m", "phimoe"))
+
+
+def test_a_probe_that_fails_says_why(folder: Path, device: EngineDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(step: GatherStep, call: AttentionCall) -> torch.Tensor:
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(GatherStep, "attend", fail)
+    assert "its forward fails with ours: no kernel image" in refusal(device, folder)
+
+
+def test_texts_whose_tokens_the_model_has_no_embedding_for_are_refused(tmp_path: Path, device: EngineDevice) -> None:
+    folder = make_tiny_llm(tmp_path / "m", vocab_size=300)  # the tokenizer has 384
+    engine = load_tiny(folder, device)
+    text = "the quick brown fox jumps over the lazy dog"
+    requests = [TextRequest(text=text), TextRequest(messages=[{"role": "user", "content": text}]),
+                TextRequest(token_ids=[5, 300])]  # fmt: skip
+    for request in requests:
+        with pytest.raises(InvalidRequestError, match="outside the vocabulary of 300 tokens") as raised:
+            engine.submit(Prompt(id="a", model="tiny", tenant="t", request=request, created_s=0))
+        assert raised.value.param == ("messages" if request.messages else "prompt")
+    assert not engine.has_work()
+    engine.close()
+
+
+def test_files_that_are_not_loaded_neither_count_nor_fail_the_load(folder: Path, device: EngineDevice) -> None:
+    (folder / "consolidated.safetensors").write_bytes(b"damaged")
+    save_file({"w": torch.zeros(1 << 20)}, folder / "model.fp16.safetensors")
+    told: list[LoadProgress] = []
+    load_llm("tiny", settings_for(folder, kv_bytes=1 << 20), SchedulerSettings(), device, told.append).close()
+    (total_bytes,) = {p.total for p in told if p.stage == "loading weights"}
+    assert total_bytes < 4 << 20
+
+
+def test_a_model_whose_weights_are_all_of_a_variant_loads(folder: Path, device: EngineDevice) -> None:
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    load_tiny(folder, device).close()
+
+
+def test_loading_keeps_transformers_quiet(folder: Path, device: EngineDevice) -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_warning()
+    logging.enable_progress_bar()
+    try:
+        load_tiny(folder, device).close()
+        assert logging.get_verbosity() == logging.ERROR
+        assert not logging.is_progress_bar_enabled()
+    finally:
+        logging.set_verbosity(before[0])
+        if before[1]:
+            logging.enable_progress_bar()
 
 
 def test_a_model_without_a_template_says_use_completions(tmp_path: Path, device: EngineDevice) -> None:
@@ -233,7 +324,7 @@ def test_weights_that_are_missing_or_pickled_are_refused(folder: Path, device: E
     weights.unlink()
     assert "has no safetensors weights" in refusal(device, folder)
     (folder / "pytorch_model.bin").write_bytes(b"x")
-    assert "pytorch_model.bin; convert it" in refusal(device, folder)
+    assert "only as pytorch_model.bin, a pickle" in refusal(device, folder)
     weights.write_bytes(content)
     tensors = {"model.embed_tokens.weight": torch.zeros(384, 64)}
     save_file(tensors, weights)

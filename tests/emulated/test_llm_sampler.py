@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquahost.engines.llm.sampler import FIRST_CANDIDATES, SamplerState, sample
+from aquahost.engines.llm.sampler import FIRST_CANDIDATES, SamplerState, _invert, sample
 from aquahost.messages.prompts import Sampling
 
 
@@ -114,6 +114,20 @@ def test_rows_that_are_no_numbers_are_marked_and_the_others_served() -> None:
     logits[0, 2], logits[2] = float("nan"), float("inf")
     states = [state(3, temperature=t) for t in (0, 0, 1, 0.001)]
     assert sample(logits, states).token_ids == [-1, 1, -1, 1]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-46, 1e-40, 9e-6, 2e-5])
+def test_tiny_temperatures_are_greedy(temperature: float) -> None:
+    logits = torch.tensor([[0.0, 5.0, 1.0, 0.0]])
+    assert sample(logits, [state(4, temperature=temperature)]).token_ids == [1]
+
+
+@pytest.mark.parametrize("point", [0.0, 0.5, 1 - 2**-53, 1.0, float("nan")])
+def test_a_token_of_weight_zero_is_never_chosen(point: float) -> None:
+    weights = torch.tensor([[0.0, 0.3, 0.0, 0.1, 0.0], [0.0, 0.0, 1e-45, 0.0, 0.0]])
+    points = torch.full((2,), point, dtype=torch.float64)
+    chosen = _invert(weights, points, torch.tensor([1, 2]))
+    assert (weights.gather(1, chosen[:, None]) > 0).all()
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-5, 1e3])

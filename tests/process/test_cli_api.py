@@ -16,6 +16,7 @@ from aquahost.errors import (
     QueueFullError,
     RequestError,
     UnknownModelError,
+    UnknownPromptError,
     UnreachableError,
 )
 from aquahost.messages.prompts import AudioRequest, ImageRequest, TextRequest
@@ -104,12 +105,22 @@ def test_closing_a_reply_cancels_its_prompt(client: Client, daemon: FakeDaemon) 
 def test_commands(client: Client, daemon: FakeDaemon) -> None:
     client.load("org/chat")
     client.unload("chat", 2.5)
-    client.drain()
     client.shutdown(0.0)
-    assert daemon.calls == [("load", "org/chat"), ("unload", "chat", 2.5), ("drain",), ("shutdown", 0.0)]
+    assert daemon.calls == [("load", "org/chat"), ("unload", "chat", 2.5), ("shutdown", 0.0)]
     with pytest.raises(RequestError) as caught:
         client.cancel("nope")
     assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../..", "a/b", "a?b", "\udcff", "ü"])
+def test_what_is_no_id_is_no_live_prompt(name: str, client: Client) -> None:
+    with pytest.raises(UnknownPromptError, match="no live prompt"):
+        client.cancel(name)
+
+
+def test_a_name_that_is_no_text_is_an_unknown_model(client: Client) -> None:
+    with pytest.raises(UnknownModelError):
+        list(client.logs("\udcff", lines=1, follow=False))
 
 
 def test_logs(client: Client, daemon: FakeDaemon) -> None:

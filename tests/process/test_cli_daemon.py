@@ -85,7 +85,7 @@ def test_run_load_and_unload_by_need(cli: CliProcess) -> None:
 def test_a_model_that_fails_says_why(cli: CliProcess) -> None:
     done = cli.run("load", "broken")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "aquahost: broken is failed: no luck"
+    assert done.stderr.splitlines()[-1] == "aquahost: broken failed: no luck"
     assert "no luck" in cli.run("ps", "broken").stdout
     assert cli.run("run", "broken", "Hi").returncode == 1
 
@@ -205,7 +205,7 @@ def test_up_wait_fails_with_the_reason_and_leaves_the_others(own: CliProcess) ->
     models = "  good: {kind: toy, toy: {load_s: 0}}\n  bad: {kind: toy, toy: {load_s: 0, fail: no such weights}}\n"
     done = own.run("up", "--wait", "--models", own.models(models))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "aquahost: bad is failed: no such weights"
+    assert done.stderr.splitlines()[-1] == "aquahost: bad failed: no such weights"
     assert own.run("run", "good", "Hi", "--max-tokens", "1").returncode == 0
 
 

@@ -18,7 +18,7 @@ async def test_a_prompt_is_answered() -> None:
         assert isinstance(outputs[0], Accepted)
         assert len(text_of(outputs).split()) == 5
         assert (ending(outputs).reason, ending(outputs).output_tokens) == (FinishReason.LENGTH, 5)
-        assert daemon.queue_length("chat") == 0
+        assert view(daemon, "chat").queue == 0
         kinds = [event.kind for event in daemon._events.since(0)]
         assert kinds[-2:] == [EventKind.PROMPT_QUEUED, EventKind.PROMPT_FINISHED]
 
@@ -92,6 +92,27 @@ async def test_stopping_lets_prompts_end_and_refuses_new_ones() -> None:
         await stopping
 
 
+async def test_a_drained_daemon_says_so_until_it_shuts_down() -> None:
+    async with running_daemon({"chat": toy(step_s=0.01)}) as daemon:
+        stream = ask(daemon, "chat", max_tokens=1_000_000)
+        await first_token(stream)
+        await daemon.drain()
+        for refused in (lambda: ask(daemon, "chat"), lambda: daemon.load("chat")):
+            with pytest.raises(ModelUnavailableError, match="the daemon is draining; ") as caught:
+                refused()
+            assert caught.value.code == "draining"
+        assert daemon.readiness() == ["the daemon is draining"]
+        assert daemon.snapshot().draining
+        daemon.request_shutdown(20.0)
+        await daemon.drain()
+        with pytest.raises(ModelUnavailableError, match="the daemon is shutting down") as caught:
+            ask(daemon, "chat")
+        assert caught.value.code == "shutting_down"
+        assert daemon.readiness() == ["the daemon is shutting down"]
+        assert [event.kind for event in daemon._events.since(0)].count(EventKind.DAEMON_DRAINING) == 1
+        stream.cancel()
+
+
 async def test_asking_again_hurries_a_stop() -> None:
     async with running_daemon({"chat": toy(step_s=0.01)}) as daemon:
         stream = ask(daemon, "chat", max_tokens=1_000_000)
@@ -102,7 +123,7 @@ async def test_asking_again_hurries_a_stop() -> None:
         await stopping
         error = ending(await collect(stream)).error
         assert error is not None
-        assert (error.status, error.code) == (503, "model_unloaded")
+        assert (error.status, error.code) == (503, "shutting_down")
 
 
 async def test_followers_of_events_hear_them_to_the_end() -> None:

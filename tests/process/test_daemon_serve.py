@@ -17,7 +17,7 @@ import pytest
 from aquahost.config.settings import Settings
 from aquahost.daemon.run_folder import RunFolder
 from aquahost.errors import StartError
-from aquahost.serve import serve
+from aquahost.serve import serve, warn_of_strangers
 from daemon_fixtures import served_daemon, toy, wait_until
 
 
@@ -129,6 +129,22 @@ def test_a_log_folder_that_cannot_be_made_is_named(places: Path, monkeypatch: py
 def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUAHOST_RUNTIME_DIR", str(places / ("long" * 25)))
     assert "AQUAHOST_RUNTIME_DIR" in refusal(settings())
+
+
+@pytest.mark.parametrize(
+    ("listen", "tenants", "warned"),
+    [
+        ("0.0.0.0", {}, True),
+        ("127.0.0.1", {}, False),
+        ("localhost", {}, False),
+        ("0.0.0.0", {"me": {"key": "a long key"}}, False),
+    ],
+)
+def test_an_api_open_to_the_network_without_keys_is_warned_of(
+    caplog: pytest.LogCaptureFixture, listen: str, tenants: dict[str, object], warned: bool
+) -> None:
+    warn_of_strangers(Settings.model_validate({"host": {"listen": listen}, "tenants": tenants}))
+    assert ("ANYONE WHO REACHES" in caplog.text) == warned
 
 
 def test_an_address_of_another_machine_is_refused(places: Path) -> None:

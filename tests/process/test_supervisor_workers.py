@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from aquahost.daemon.worker_log import KEPT_BYTES, LIVE_BYTES
 from aquahost.errors import ModelUnavailableError
 from aquahost.messages.prompts import FinishReason
 from aquahost.messages.snapshot import ModelState
@@ -30,7 +31,7 @@ async def test_a_load_shows_its_progress() -> None:
     async with running_daemon({"chat": toy(load_s=0.5)}, ready=False) as daemon:
         await until(lambda: (load := view(daemon, "chat").load) is not None and 0 < load.done < load.total)
         assert view(daemon, "chat").state is ModelState.LOADING
-        assert daemon.readiness() == ["chat is loading"]
+        assert daemon.readiness() == ["chat: loading"]
         assert daemon.health() == []
         with pytest.raises(ModelUnavailableError) as caught:
             ask(daemon, "chat")
@@ -49,8 +50,8 @@ async def test_a_killed_worker_comes_back_and_another_model_never_notices() -> N
         error = ending(await collect(lost)).error
         assert error is not None
         assert (error.status, error.code) == (503, "worker_died")
-        assert "SIGKILL" in error.message
-        assert daemon.health() == ["victim is loading: its worker was killed by SIGKILL"]
+        assert error.message == "the worker of victim died; see `aquahost logs victim`"
+        assert daemon.health() == daemon.readiness() == ["victim: its worker died"]
         with pytest.raises(ModelUnavailableError):
             ask(daemon, "victim")
         await ready(daemon, "victim")
@@ -73,8 +74,9 @@ async def test_crashes_in_a_row_end_in_failure_and_loading_begins_anew() -> None
         model = view(daemon, "chat")
         assert model.reason == "its worker died 2 times in a row; at last it was killed by SIGABRT"
         assert (model.pid, model.gpu) == (None, None)
-        assert len(daemon.health()) == 1
-        with pytest.raises(ModelUnavailableError, match="SIGABRT") as caught:
+        assert daemon.health() == ["chat: its worker died"]
+        assert daemon.readiness() == ["chat: failed (see `aquahost ps`)"]
+        with pytest.raises(ModelUnavailableError, match="its worker died") as caught:
             ask(daemon, "chat")
         assert caught.value.retry_after_s is None
         daemon.load("chat")
@@ -86,7 +88,8 @@ async def test_a_step_that_hangs_costs_the_worker_its_life() -> None:
         pid = worker_pid(daemon, "chat")
         error = ending(await collect(ask(daemon, "chat"))).error
         assert error is not None
-        assert "hung in one step" in error.message
+        assert error.code == "worker_died"
+        assert "its worker hung for" in (view(daemon, "chat").reason or "")
         await until(lambda: not process_lives(pid))
         await ready(daemon, "chat")
         assert view(daemon, "chat").restarts == 1
@@ -110,7 +113,7 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_harms_no_other() -> No
         model = view(daemon, "bad")
         assert (model.reason, model.restarts) == ("no model in /nowhere", 0)
         assert daemon.health() == []
-        assert daemon.readiness() == ["bad is failed: no model in /nowhere"]
+        assert daemon.readiness() == ["bad: failed (see `aquahost ps`)"]
         assert "no model in /nowhere" in daemon.log_path("bad").read_text()
         with pytest.raises(ModelUnavailableError, match="/nowhere"):
             ask(daemon, "bad")
@@ -143,6 +146,26 @@ async def test_unloading_lets_prompts_end_frees_the_process_and_loading_brings_i
         daemon.load("chat")
         await ready(daemon, "chat")
         assert view(daemon, "chat").restarts == 0
+
+
+async def test_unloading_a_failed_model_waits_for_its_worker_s_end() -> None:
+    async with running_daemon({"bad": toy(fail="no luck")}, ready=False) as daemon:
+        model = daemon._models["bad"]
+        while model.state is not ModelState.FAILED:
+            await model.change()
+        pid = worker_pid(daemon, "bad")  # it has failed, and still ends
+        await daemon.unload("bad", 0.0)
+        assert view(daemon, "bad").pid is None
+        assert not process_lives(pid)
+
+
+async def test_a_log_is_kept_small_while_its_worker_lives() -> None:
+    async with running_daemon({"chat": toy()}) as daemon:
+        log = daemon.log_path("chat")
+        with log.open("ab") as file:
+            file.write(b"chatter\n" * (LIVE_BYTES // 8))
+        await until(lambda: log.stat().st_size <= KEPT_BYTES)
+        assert log.read_bytes().endswith(b"chatter\n")
 
 
 async def test_unloading_now_ends_prompts_and_a_long_step() -> None:

@@ -34,7 +34,7 @@ def test_load_waits_for_all_and_reports_each_failure() -> None:
     result = run_cli("load", "a", "b", api=api)
     assert api.asked == ["POST /control/models/a/load", "POST /control/models/b/load"]
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "aquahost: b is failed: no space"
+    assert result.stderr.splitlines()[-1] == "aquahost: b failed: no space"
 
 
 def test_load_need_not_wait() -> None:
@@ -124,7 +124,7 @@ def test_logs_are_streamed_from_the_daemon() -> None:
 def test_logs_of_a_dead_daemon_are_read_from_its_files(tmp_path: Path) -> None:
     env = daemon_json(tmp_path, NOBODY)
     (tmp_path / "daemon.log").write_bytes(b"1\n2\n\xff3\n")
-    (tmp_path / "model-org--chat.log").write_text("m\n")
+    (tmp_path / "model-org%2Fchat.log").write_text("m\n")
     result = run_cli("logs", "-n", "2", env=env)
     assert result.exit_code == 0
     assert result.stdout == "2\n\ufffd3\n"

@@ -81,6 +81,12 @@ def test_what_the_api_says_decides(answer: Answer, code: int, message: str) -> N
         ("run", "chat", ""),
         ("run", "chat", "Hi", "--max-tokens", "many"),
         ("run", "chat", "Hi", "--steps", "3"),
+        ("run", "chat", "Hi", "--temperature", "nan"),
+        ("run", "chat", "Hi", "--top-p", "inf"),
+        ("run", "chat", "Hi", "--stop", "\udcff"),
+        ("run", "chat", "Hi", "--system", "\udcff"),
+        ("unload", "chat", "--drain", "999999999999999999"),
+        ("down", "--drain", "9999h"),
         ("run", "chat", "Hi", "-o", "/nonexistent/folder/x.txt"),
         ("unload", "chat", "--drain", "soon"),
         ("up", "--driver", "rocm"),
@@ -125,7 +131,7 @@ def test_a_model_that_fails_to_load_is_1() -> None:
     assert run_cli("load", "chat", api=api).exit_code == 1
     result = run_cli("run", "chat", "Hi", api=api)
     assert result.exit_code == 1
-    assert result.stderr == "aquahost: chat is failed: no such folder\n"
+    assert result.stderr == "aquahost: chat failed: no such folder\n"
 
 
 def test_help_lists_every_exit_code() -> None:

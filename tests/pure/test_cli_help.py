@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
+from pathlib import Path
 
 import pytest
 import typer
@@ -15,6 +17,13 @@ from cli_harness import run_cli
 
 def test_version() -> None:
     assert run_cli("--version").stdout == f"aquahost {aquahost.__version__}\n"
+
+
+def test_help_and_package_promise_nothing_to_come() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for text in (run_cli("--help").stdout, project["description"]):
+        assert "lend" not in text
+        assert "many generative models" in " ".join(text.split())
 
 
 def test_help_lists_every_command() -> None:

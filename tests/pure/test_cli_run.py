@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aquahost.cli.files import free_name, numbered
 from aquahost.messages.snapshot import ModelState
 from aquahost.messages.wire import LoadProgress
-from cli_harness import Canned, a_model, a_snapshot, chat_reply, run_cli, sse
+from cli_harness import Canned, a_model, a_snapshot, chat_reply, error, run_cli, sse
 
 CHAT, PLAIN = "POST /v1/chat/completions", "POST /v1/completions"
 IMAGE, AUDIO = "POST /v1/images/generations", "POST /v1/audio/speech"
@@ -115,6 +116,32 @@ def test_text_may_be_saved_exactly(folder: Path) -> None:
     result = run_cli("run", "chat", "Hi", "-o", "reply.txt", api=chat_api("a", "b"))
     assert result.stdout == ""
     assert (folder / "reply.txt").read_text() == "ab"
+
+
+@pytest.mark.parametrize(
+    "answer", [error(400, "too long"), sse({"error": {"message": "worker died", "type": "server_error"}})]
+)
+def test_a_file_is_left_alone_when_no_reply_comes(answer: httpx.Response, folder: Path) -> None:
+    (folder / "notes.txt").write_text("precious")
+    result = run_cli("run", "chat", "Hi", "-o", "notes.txt", api=Canned(a_snapshot(a_model()), **{CHAT: answer}))
+    assert result.exit_code == 1
+    assert (folder / "notes.txt").read_text() == "precious"
+
+
+def test_an_empty_reply_is_an_empty_file(folder: Path) -> None:
+    assert run_cli("run", "chat", "Hi", "-o", "reply.txt", api=chat_api()).exit_code == 0
+    assert (folder / "reply.txt").read_text() == ""
+
+
+@pytest.mark.parametrize(("name", "kind"), [("chat", "llm"), ("paint", "image")])
+@pytest.mark.parametrize("target", ["nowhere/x.png", "folder.png"])
+def test_a_file_that_cannot_be_is_refused_before_a_model_is_loaded(
+    target: str, name: str, kind: str, folder: Path
+) -> None:
+    (folder / "folder.png").mkdir()
+    api = Canned(a_snapshot(a_model(name, ModelState.UNLOADED, kind=kind)), a_snapshot(a_model(name, kind=kind)))
+    assert run_cli("run", name, "x", "-o", target, api=api).exit_code == 2
+    assert api.asked == []
 
 
 def test_an_image_is_saved_under_a_name_from_its_prompt(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -79,8 +79,9 @@ def test_step_bar_counts(terminal: Callable) -> None:
 class Talker:
     """A client whose model says something wicked."""
 
-    def chat(self, *_: object, **__: object) -> list[TextPiece | TextEnd]:
-        return [TextPiece("a\x1b[2Jb\n\tü"), TextEnd(finish_reason="stop", input_tokens=1, output_tokens=1)]
+    def chat(self, *_: object, **__: object) -> Iterator[TextPiece | TextEnd]:
+        yield TextPiece("a\x1b[2Jb\n\tü")
+        yield TextEnd(finish_reason="stop", input_tokens=1, output_tokens=1)
 
 
 class Asked:

@@ -72,7 +72,40 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ),
         ("host: {step_timeout_s: .inf}", "1: host.step_timeout_s: Infinity is not allowed; a length of time"),
         ("tenants: {a: {key: 12345678}}", "1: tenants.a.key: the value given is not allowed; text of at least"),
-        ("tenants: {a: {key: secrets!, weight: 0}}", "1: tenants.a.weight: 0 is not allowed; a number above 0"),
+        ("tenants: {a: {key: secrets!, weight: 2}}", "1: tenants.a.weight: unknown key; allowed are key"),
+        (
+            "host: {emulated: {peer_bytes_per_s: 0}}",
+            "1: host.emulated.peer_bytes_per_s: 0 is not allowed; a number above 0",
+        ),
+        (
+            "models:\n  a: {kind: image, source: x,\n    kv_bytes: 1GiB}",
+            "3: models.a.kv_bytes: is for models of kind llm; this one is image",
+        ),
+        ("models: {a: {kind: image, source: x, max_context: 9}}", "1: models.a.max_context: is for models of kind llm"),
+        ("models: {a: {kind: llm, source: x, steps: 5}}", "1: models.a.steps: is for models of kind image or audio"),
+        ("models: {a: {kind: llm, source: x, steps: 500}}", "1: models.a.steps: is for models of kind image or audio"),
+        ("models: {a: {kind: llm, source: x, toy: }}", "1: models.a.toy: is for models of kind toy; this one is llm"),
+        ("models: {a: {kind: toy, source: x}}", "1: models.a.source: is for models of kind llm, image or audio; "),
+        ("x-b: &b {max_queue: 1,\n  kv_bytes: 1}\nmodels: {a: {<<: *b, kind: toy}}", "2: models.a.kv_bytes: is for"),
+        (
+            "models: {a: {kind: image, source: x, steps: 201}}",
+            "1: models.a.steps: 201 is above max_steps, which is 200; lower it or raise max_steps",
+        ),
+        (
+            "models: {a: {kind: audio, source: x, steps: 9, max_steps: 8}}",
+            "1: models.a.steps: 9 is above max_steps, which is 8; lower it or raise max_steps",
+        ),
+        (
+            "models: {a: {kind: image, source: x, size_px: 1024, max_size_px: 512}}",
+            "1: models.a.size_px: 1024 is above max_size_px, which is 512; lower it or raise max_size_px",
+        ),
+        *(
+            (f"host: {{listen: {text}}}", f'1: host.listen: "{text}" is not allowed; an IPv4 address or an IPv6')
+            for text in ("not a host!", "256.0.0.1", "1.2.3.4.5", "-a", "a-", "a..b", "http://x", "1.2.3.4:80")
+        ),
+        ('host: {listen: "[::1]"}', '1: host.listen: "[::1]" is not allowed; an IPv4 address or an IPv6 address or'),
+        ("host: {listen: ''}", '1: host.listen: "" is not allowed; an IPv4 address or an IPv6 address or a host name'),
+        (f"host: {{listen: {'a' * 64}}}", '1: host.listen: "aaaa'),
         ("models: {a: {kind: llm}}", "1: models.a: source is missing: a hub id (org/name) or a folder"),
         ("models: {a: {source: x}}", "1: models.a.kind: missing; one of llm, image, audio, toy"),
         ("models:\n  a:", "2: models.a.kind: missing; one of llm, image, audio, toy"),
@@ -126,6 +159,18 @@ def test_flag_beats_variable_beats_file_beats_default(file: Path) -> None:
     assert loaded.origin(("host", "port")) == "--port"
     assert loaded.origin(("host", "listen")) == "AQUAHOST_HOST__LISTEN"
     assert loaded.origin(("host", "driver")) == "default"
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", "::", "::1", "localhost", "gpu-1.example.org", "a1"])
+def test_addresses_and_host_names_can_be_listened_on(listen: str, file: Path) -> None:
+    file.write_text("")
+    assert load_settings(file, {"AQUAHOST_HOST__LISTEN": listen}).host.listen == listen
+
+
+def test_limits_may_be_met(file: Path) -> None:
+    entry = "{kind: image, source: x, steps: 500, max_steps: 500, size_px: 64, max_size_px: 64}"
+    file.write_text(f"models: {{a: {entry}}}")
+    assert load_settings(file, {}).models["a"].steps == 500
 
 
 def test_variables_reach_every_scalar_of_host_and_scheduler(file: Path) -> None:

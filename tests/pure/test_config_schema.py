@@ -9,11 +9,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from aquahost.config.kinds import KINDS_OF_KEY
 from aquahost.config.loader import load, load_settings
 from aquahost.config.paths import demo_config_file
 from aquahost.config.schema import Schema, json_schema
-from aquahost.config.settings import Kind, Settings
-from aquahost.config.shown import MASK, shown_origins, shown_yaml
+from aquahost.config.settings import Kind, ModelSettings, Settings
+from aquahost.config.shown import MASK, shown_origins, shown_values, shown_yaml
 from aquahost.config.yaml_tree import parse_yaml
 from aquahost.errors import ConfigError
 
@@ -66,6 +67,11 @@ def test_the_example_points_editors_at_the_schema_and_shows_every_kind() -> None
         "x-anything: [1, 2]",
         "y-anything: 1",
         "models: {a: {kind: toy, kv_bytes: null}}",
+        "models: {a: {kind: llm, source: x, kv_bytes: null}}",
+        "models: {a: {kind: toy, max_context: 9}}",
+        "models: {a: {kind: audio, source: x, size_px: 64}}",
+        "models: {a: {kind: llm, source: x, toy: {}}}",
+        "tenants: {a: {key: long-enough, weight: 1.0}}",
     ],
 )
 def test_schema_and_loader_agree(text: str, tmp_path: Path) -> None:
@@ -89,6 +95,25 @@ def test_editors_have_something_to_say_of_every_section_and_model_key() -> None:
         assert (schema.fragment(key) or {}).get("description"), key
 
 
+def test_descriptions_say_which_kinds_take_a_key() -> None:
+    schema = Schema()
+    assert set(KINDS_OF_KEY) < set(ModelSettings.model_fields)
+    for key in ModelSettings.model_fields:
+        words = (schema.fragment(("models", "x", key)) or {})["description"].partition(": ")[0]
+        assert (words == ", ".join(KINDS_OF_KEY.get(key, ()))) is (key in KINDS_OF_KEY), key
+
+
+def test_only_keys_of_the_models_kind_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("models: {a: {kind: toy}, b: {kind: image, source: x}, c: {kind: llm, source: x}}\n")
+    shown = shown_values(load(path, {}))["models"]
+    assert {"toy", "max_context"} < set(shown["a"])
+    assert not {"kv_bytes", "steps", "source"} & set(shown["a"])
+    assert {"steps", "size_px"} < set(shown["b"])
+    assert not {"kv_bytes", "toy", "max_duration_s"} & set(shown["b"])
+    assert {"kv_bytes", "max_queue"} < set(shown["c"])
+
+
 def test_show_masks_keys(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("host: {admin_key: hunter22}\ntenants: {web: {key: swordfish}}\n")
@@ -105,7 +130,7 @@ def test_show_masks_keys(tmp_path: Path) -> None:
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
-    path.write_text("host: {max_body_bytes: 1MiB}\nmodels: {org/a.b: {kind: toy}}\n")
+    path.write_text("host: {max_body_bytes: 1MiB}\nmodels: {org/a.b: {kind: toy}, b: {kind: audio, source: x}}\n")
     loaded = load(path, {})
     again = tmp_path / "again.yaml"
     again.write_text(shown_yaml(loaded, origins=True))

@@ -22,7 +22,7 @@ def test_xdg_variables_are_followed(tmp_path: Path) -> None:
     assert paths.config_file(env) == Path("/c/aquahost/models.yaml")
     assert paths.state_dir(env) == Path("/s/aquahost")
     assert paths.log_file(None, env) == Path("/s/aquahost/logs/daemon.log")
-    assert paths.log_file("org/chat", env) == Path("/s/aquahost/logs/model-org--chat.log")
+    assert paths.log_file("org/chat", env) == Path("/s/aquahost/logs/model-org%2Fchat.log")
     assert paths.cache_dir(env) == Path("/k/aquahost")
     assert paths.socket_path(env) == tmp_path / "aquahost/aquahost.sock"
     assert paths.daemon_file(env) == tmp_path / "aquahost/daemon.json"
@@ -56,12 +56,13 @@ def test_relative_xdg_values_are_ignored_as_the_specification_asks() -> None:
     assert paths.cache_dir({"XDG_CACHE_HOME": "relative"}).is_absolute()
 
 
-def test_log_names_are_the_daemons_own() -> None:
-    from aquahost.daemon.worker_log import log_file
-
+def test_every_model_logs_to_a_file_of_its_own_in_the_log_folder() -> None:
+    models = (None, "daemon", "a/b", "a--b", "a-b", "a%2Fb", "a%252Fb", "a/b/c", "a/b.log")
+    names = [paths.log_name(model) for model in models]
+    assert len(set(names)) == len(models)
+    assert not any("/" in name for name in names)
     env = {"AQUAHOST_LOG_DIR": "/logs"}
-    for model in (None, "chat", "org/chat"):
-        assert paths.log_file(model, env) == log_file(Path("/logs"), model)
+    assert [paths.log_file(model, env) for model in models] == [Path("/logs", name) for name in names]
 
 
 def test_a_private_folder_is_made_and_tightened(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,14 @@ from aquahost.clock import VirtualClock
 from aquahost.config.settings import Kind, ModelSettings
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.hosted_model import HostedModel
-from aquahost.daemon.lifecycle import LoadRefused, LoadRequested, UnloadRequested, WorkerExited, WorkerReady
+from aquahost.daemon.lifecycle import (
+    LoadRefused,
+    LoadRequested,
+    TimePassed,
+    UnloadRequested,
+    WorkerExited,
+    WorkerReady,
+)
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.router import Router
 from aquahost.daemon.supervision_limits import SupervisionLimits
@@ -37,6 +46,7 @@ from aquahost.messages.prompts import (
     TextRequest,
     Tokens,
 )
+from aquahost.messages.snapshot import ModelState
 from aquahost.messages.wire import Cancel, Submit, ToWorker
 
 WORKER = 7
@@ -49,6 +59,8 @@ class Desk:
         self.clock = VirtualClock(100.0)
         self.events = EventLog()
         self.sent: list[ToWorker] = []
+        self.broken: Exception | None = None
+        """What sending raises."""
         self.wanted: list[str] = []
         self.idle: list[str] = []
         self.models = {
@@ -73,6 +85,8 @@ class Desk:
 
     def _send(self, worker_id: int, message: ToWorker) -> bool:
         assert worker_id == WORKER
+        if self.broken is not None:
+            raise self.broken
         self.sent.append(message)
         return True
 
@@ -174,6 +188,44 @@ def test_the_wait_is_estimated_from_recent_completions(desk: Desk) -> None:
     assert caught.value.retry_after_s == pytest.approx(4.0, abs=0.5)
 
 
+def test_prompts_that_were_cancelled_or_failed_say_nothing_of_how_fast_others_end(desk: Desk) -> None:
+    def wait_s() -> float:
+        assert desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
+        return desk.models["paint"].completions.retry_after_s(desk.clock.now_s())
+
+    unknown_s = wait_s()
+    for _ in range(10):
+        desk.router.cancel(desk.router.submit("paint", ImageRequest(text="a fox"), "tester").prompt_id)
+        failed = desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
+        error = ErrorDetail(message="no")
+        desk.router.on_outputs([Finished(prompt_id=failed.prompt_id, reason=FinishReason.ERROR, error=error)])
+    desk.clock.advance(1.0)
+    assert wait_s() == unknown_s
+
+
+def test_a_prompt_that_cannot_be_sent_leaves_nothing_behind(desk: Desk) -> None:
+    desk.broken = ValueError("lone surrogate")
+    with pytest.raises(ValueError, match="surrogate"):
+        desk.ask()
+    assert desk.router.live == 0
+    assert desk.models["chat"].prompts == {}
+    assert desk.events.since(0) == []
+
+
+def test_a_live_prompt_does_not_keep_its_request(desk: Desk) -> None:
+    class Watched(list[int]):
+        """A list that a weak reference can watch."""
+
+    tokens = Watched(range(1000))
+    watch = weakref.ref(tokens)
+    desk.router.submit("chat", TextRequest(token_ids=tokens), "tester")
+    del tokens
+    desk.sent.clear()
+    gc.collect()
+    assert desk.router.live == 1
+    assert watch() is None
+
+
 def test_an_unknown_model_is_refused_naming_the_nearest(desk: Desk) -> None:
     with pytest.raises(UnknownModelError, match=r"no model 'chatt'; did you mean 'chat'\?"):
         desk.ask("chatt")
@@ -194,11 +246,18 @@ def _unloaded(model: HostedModel) -> None:
 
 
 def _crashed(model: HostedModel) -> None:
-    model.supervision.handle(WorkerExited("was killed by SIGKILL"), 1.0)
+    model.supervision.handle(WorkerExited("exited with status 1: KeyError: 'a secret'"), 1.0)
 
 
 def _draining(model: HostedModel) -> None:
     model.supervision.handle(UnloadRequested(30.0, 1), 1.0)
+
+
+def _crashed_for_good(model: HostedModel) -> None:
+    for at_s in range(1, 10):
+        _crashed(model)
+        model.supervision.handle(TimePassed(), at_s * 1000.0)
+    assert model.state is ModelState.FAILED
 
 
 def _failed(model: HostedModel) -> None:
@@ -210,9 +269,10 @@ def _failed(model: HostedModel) -> None:
     ("befall", "says", "again"),
     [
         (_unloaded, "is being loaded; try again", True),
-        (_crashed, "since its worker was killed by SIGKILL", True),
+        (_crashed, "is being loaded again, since its worker died", True),
         (_draining, "is being unloaded", True),
         (_failed, "failed: no such folder", False),
+        (_crashed_for_good, "failed: its worker died; see `aquahost logs chat`", False),
     ],
 )
 def test_a_model_that_is_not_ready_refuses_and_says_why(
@@ -222,6 +282,9 @@ def test_a_model_that_is_not_ready_refuses_and_says_why(
     with pytest.raises(ModelUnavailableError, match=says) as caught:
         desk.ask()
     assert (caught.value.retry_after_s is not None) == again
+    assert "secret" not in caught.value.message
+    assert "secret" not in (desk.models["chat"].unready() or "")
+    assert "secret" not in (desk.models["chat"].unhealthy(1.0) or "")
     assert desk.sent == []
 
 
@@ -234,9 +297,10 @@ def test_a_prompt_for_an_unloaded_model_has_it_loaded(desk: Desk) -> None:
 
 async def test_closing_refuses_new_prompts_and_lets_live_ones_go_on(desk: Desk) -> None:
     stream = desk.ask()
-    desk.router.close()
-    with pytest.raises(ModelUnavailableError, match="shutting down"):
+    desk.router.close("closed for today", "closed")
+    with pytest.raises(ModelUnavailableError, match="closed for today") as caught:
         desk.ask()
+    assert caught.value.code == "closed"
     desk.finish(stream)
     assert len(await stream.take()) == 1
 

@@ -112,8 +112,7 @@ def test_a_failed_model_is_loaded_again_when_asked_for(life: Life) -> None:
 
 
 def test_a_worker_that_dies_takes_its_prompts_along_and_comes_back(ready: Life) -> None:
-    died = "the worker of chat was killed by SIGKILL"
-    assert ready(DIED) == [EndPrompts(died, "worker_died")]
+    assert ready(DIED) == [EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")]
     assert ready.announced == [EventKind.WORKER_DIED]
     assert ready.state is ModelState.LOADING
     assert ready.supervision.reason == "its worker was killed by SIGKILL"
@@ -192,7 +191,19 @@ def test_a_step_that_takes_too_long_is_a_hang(ready: Life) -> None:
     ready(HeartbeatHeard(7, busy=True), after_s=6)
     assert ready(TimePassed()) == [KillWorker()]
     ready(DIED)
-    assert "hung in one step" in (ready.supervision.reason or "")
+    assert "its worker hung for" in (ready.supervision.reason or "")
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_what_a_dead_worker_logged_last_is_for_the_operator_alone(ready: Life, draining: bool) -> None:
+    if draining:
+        ready(UnloadRequested(30, live_prompts=1))
+    (ended,) = ready(WorkerExited("exited with status 1: KeyError: 'a secret'"))
+    assert isinstance(ended, EndPrompts)
+    assert "secret" not in ended.message
+    if not draining:
+        assert "secret" in (ready.supervision.reason or "")
+        assert any("secret" in order.message for order in ready.orders if isinstance(order, Announce))
 
 
 @pytest.mark.parametrize("beats", [[(7, False)], [(7, True), (8, True)]])
@@ -254,7 +265,7 @@ def test_a_worker_that_does_not_stop_is_killed(ready: Life) -> None:
 
 def test_a_worker_that_dies_while_draining_ends_its_prompts_and_is_not_restarted(ready: Life) -> None:
     ready(UnloadRequested(30, live_prompts=1))
-    assert ready(DIED) == [EndPrompts("the worker of chat was killed by SIGKILL", "worker_died")]
+    assert ready(DIED) == [EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")]
     assert ready.state is ModelState.UNLOADED
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aquahost.config import paths
-from aquahost.daemon.worker_log import MOST_BYTES, last_line, log_file, open_log
+from aquahost.daemon.worker_log import KEPT_BYTES, LIVE_BYTES, MOST_BYTES, last_line, open_log, trim_log
 from aquahost.daemon.worker_process import describe_end
 
 
@@ -53,6 +52,29 @@ def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
     assert last_line(log, MOST_BYTES + 1) == "new"
 
 
-@pytest.mark.parametrize("model", [None, "chat", "org/name"])
-def test_clients_find_the_logs_where_the_daemon_writes_them(model: str | None) -> None:
-    assert paths.log_file(model, {"AQUAHOST_LOG_DIR": "/logs"}) == log_file(Path("/logs"), model)
+def test_a_log_that_grows_while_its_worker_lives_keeps_its_last_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "model.log"
+    line = b"x" * 999 + b"\n"
+    with open_log(path) as log:
+        log.write(line * (LIVE_BYTES // len(line)))
+        log.flush()
+        trim_log(path)
+        assert path.stat().st_size == LIVE_BYTES // len(line) * len(line)  # not yet too large
+        log.write(b"y" * 1000 + b"\n")
+        log.flush()
+        trim_log(path)
+        log.write(b"written after\n")
+    kept = path.read_bytes()
+    assert KEPT_BYTES - len(line) < len(kept) <= KEPT_BYTES + 14
+    assert kept.startswith(line)
+    assert kept.endswith(line + b"y" * 1000 + b"\nwritten after\n")
+    assert last_line(path, LIVE_BYTES) == "written after"
+
+
+def test_a_log_of_one_endless_line_is_bounded_too_and_one_that_is_gone_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "model.log"
+    with path.open("wb") as file:
+        file.truncate(LIVE_BYTES + 1)
+    trim_log(path)
+    assert path.stat().st_size == KEPT_BYTES
+    trim_log(tmp_path / "gone.log")

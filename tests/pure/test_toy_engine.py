@@ -170,7 +170,11 @@ def test_a_prompt_longer_than_the_context_is_refused_and_a_reply_is_cut_to_fit()
     toy = engine(max_context=8)
     with pytest.raises(InvalidRequestError) as caught:
         toy.submit(prompt("word " * 8))
-    assert caught.value.code == "context_length_exceeded"
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    conversation = TextRequest(messages=[{"role": "user", "content": "word " * 8}])
+    with pytest.raises(InvalidRequestError) as caught:
+        toy.submit(prompt(conversation))
+    assert caught.value.param == "messages"
     _, finished = reply(toy, prompt("word " * 5, max_tokens=100))
     assert (finished.output_tokens, finished.reason) == (3, FinishReason.LENGTH)
 

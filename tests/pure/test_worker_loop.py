@@ -137,8 +137,107 @@ def test_the_pulse_counts_passes_and_shows_a_step_under_way(bench: Bench) -> Non
     threading.Timer(0.2, bench.say, [Stop()]).start()
     bench.loop(engine).run()
     assert seen == [True, True]
-    assert not bench.pulse.busy
     assert bench.pulse.passes >= 2
+
+
+class WatchedEngine(ToyEngine):
+    """Notes whether the worker counts as busy while it takes and cancels prompts."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        super().__init__(ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=0)), SchedulerSettings())
+        self.seen: list[tuple[str, bool]] = []
+        self._pulse = pulse
+
+    def submit(self, prompt: Prompt) -> Accepted:
+        self.seen.append(("submit", self._pulse.busy))
+        return super().submit(prompt)
+
+    def cancel(self, prompt_id: str) -> None:
+        self.seen.append(("cancel", self._pulse.busy))
+        super().cancel(prompt_id)
+
+
+def test_taking_and_cancelling_prompts_counts_as_work_and_waiting_for_messages_does_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = WatchedEngine(bench.pulse)
+    loop = bench.loop(engine)
+    waited: list[bool] = []
+    receive = bench.link.receive
+
+    def watched_receive(timeout_s: float) -> list[ToWorker]:
+        waited.append(bench.pulse.busy)
+        return receive(timeout_s)
+
+    monkeypatch.setattr(bench.link, "receive", watched_receive)
+    bench.say(prompt("a", 50), Cancel("a"))
+    loop._pass()
+    loop._pass()
+    assert engine.seen == [("submit", True), ("cancel", True)]
+    assert waited == [False, False]
+
+
+def test_figures_are_true_after_every_prompt_that_is_too_short_for_a_regular_report(bench: Bench) -> None:
+    loop = bench.loop(toy())
+
+    def last_figures() -> EngineStats | None:
+        for _ in range(6):
+            loop._pass()
+        figures = [message.stats for message in bench.heard() if isinstance(message, Outputs) and message.stats]
+        return figures[-1] if figures else None
+
+    last_figures()
+    for total in (3, 6):
+        bench.say(prompt(max_tokens=3))
+        last = last_figures()
+        assert last is not None
+        assert (last.waiting, last.running, last.output_tokens) == (0, 0, total)
+
+
+class OddEngine(ToyEngine):
+    """Fails to take the prompt "bad", after having taken half of it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=0)), SchedulerSettings())
+        self._error = error
+
+    def submit(self, prompt: Prompt) -> Accepted:
+        accepted = super().submit(prompt)
+        if prompt.id == "bad":
+            raise self._error
+        return accepted
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch and the device layer name theirs."""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (IndexError("template: a secret is out of range"), 500, "internal_error"),
+        (MemoryError("a secret"), 503, "out_of_memory"),
+        (OutOfMemoryError("a secret"), 503, "out_of_memory"),
+    ],
+)
+def test_a_prompt_that_the_engine_stumbles_over_fails_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture, error: Exception, status: int, code: str
+) -> None:
+    loop = bench.loop(OddEngine(error))
+    bench.say(prompt("good", 2), prompt("bad", 2))
+    loop._pass()
+    answers, stepped = bench.outputs()
+    assert answers[0] == Accepted("good", 1)
+    (_, finished) = answers
+    assert isinstance(finished, Finished)
+    assert finished.error is not None
+    assert (finished.prompt_id, finished.reason) == ("bad", FinishReason.ERROR)
+    assert (finished.error.status, finished.error.code) == (status, code)
+    assert "secret" not in finished.error.message
+    assert "`aquahost logs toy`" in finished.error.message
+    assert {output.prompt_id for output in stepped} == {"good"}
+    assert "Traceback" in caplog.text
+    assert type(error).__name__ in caplog.text
 
 
 class BrokenEngine(ToyEngine):

@@ -180,8 +180,19 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+def members_of_group(leader: int) -> list[int]:
+    """The processes of a group, its leader and zombies included."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(entry.name)) == leader:
+                    found.append(int(entry.name))
+    return found
+
+
 def workers_named(name: str) -> list[int]:
-    """Worker processes of a model of that name, of any daemon."""
+    """Worker processes of a model of that name, of any daemon, and their guards."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -15,6 +15,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    PhimoeConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
 )
@@ -75,7 +76,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_config(kind: str, **changes: Any) -> Any:
-    """Config of a tiny "llama", "qwen3", "mistral" (window of 12 tokens) or "gpt2"."""
+    """Config of a tiny "llama", "qwen3", "mistral" (window of 12 tokens), "phimoe" (80 tokens) or "gpt2"."""
     match kind:
         case "llama":
             return LlamaConfig(**{**SMALL, **changes})
@@ -83,6 +84,9 @@ def tiny_config(kind: str, **changes: Any) -> Any:
             return Qwen3Config(**{**SMALL, "head_dim": 24, **changes})
         case "mistral":
             return MistralConfig(**{**SMALL, "sliding_window": 12, **changes})
+        case "phimoe":
+            experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 1}
+            return PhimoeConfig(**{**SMALL, **experts, "sliding_window": 80, **changes})
         case "gpt2":
             small = {"vocab_size": VOCABULARY, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 512}
             return GPT2Config(**{**small, "bos_token_id": 0, "eos_token_id": 1, **changes})

@@ -12,10 +12,10 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from aquahost.config.settings import ModelSettings
 from aquahost.engines.audio.sound import FORMATS, as_samples, encode_sound
-from aquahost.engines.checks import check_duration, check_format, check_guidance
+from aquahost.engines.checkpoint import find_weights
+from aquahost.engines.checks import check_duration, check_format, check_guidance, check_text
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.diffusion.load import choose_dtype, load_errors
-from aquahost.engines.diffusion.weight_files import find_weights
 from aquahost.engines.engine import ReportProgress
 from aquahost.engines.gate import Arrive
 from aquahost.engines.gated import Job, Made
@@ -25,6 +25,11 @@ from aquahost.messages.prompts import AudioRequest, Request
 from aquahost.messages.wire import Footprint, LoadProgress
 
 MODEL_TYPES = ("musicgen", "musicgen_melody")
+TEXT_TOKENS = 512
+"""Longest text where neither tokenizer nor encoder tells: what T5, the encoder of all of them, was trained on."""
+MAX_TEXT_TOKENS = 4096
+"""A larger number in a model's files is no limit; tokenizers without one say 1e30. The encoder's memory grows with the
+square of the length."""
 
 
 def load_musicgen(path: Path, settings: ModelSettings, device: EngineDevice, report: ReportProgress) -> MusicGenModel:
@@ -68,6 +73,7 @@ class MusicGenModel:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        self._text_tokens = text_limit(tokenizer, model.config.text_encoder)
         self._settings = settings
         self._device = device
         codec = model.config.audio_encoder
@@ -94,7 +100,7 @@ class MusicGenModel:
     def prepare(self, request: Request) -> Job:
         """Check a request. Raises errors.InvalidRequestError naming the field at fault."""
         if not isinstance(request, AudioRequest):
-            raise InvalidRequestError("this model makes sounds; send an audio request")
+            raise InvalidRequestError("this model makes sounds; send an audio request", param="model")
         if request.steps is not None:
             raise InvalidRequestError("this model has no denoising steps; leave steps out", param="steps")
         if request.negative_text is not None:
@@ -106,7 +112,7 @@ class MusicGenModel:
         file_format = check_format(request.format, FORMATS, param="response_format")
         generate = _Generate(
             model=self._model,
-            inputs=self._tokenizer([request.text], return_tensors="pt"),
+            inputs=self._tokenize(request.text),
             device=self._device,
             tokens=frames + self._delay,
             guidance=guidance,
@@ -115,6 +121,17 @@ class MusicGenModel:
             file_format=file_format,
         )
         return Job(work=generate, seed=seed, steps=generate.tokens)
+
+    def _tokenize(self, text: str) -> Any:
+        inputs = self._tokenizer([check_text(text, param="input")], return_tensors="pt", verbose=False)
+        tokens = inputs["input_ids"].shape[1]
+        if tokens > self._text_tokens:
+            raise InvalidRequestError(
+                f"the input has {tokens} tokens, of which the model takes at most {self._text_tokens}; shorten it",
+                param="input",
+                code="context_length_exceeded",
+            )
+        return inputs
 
     def _default_duration_s(self) -> float:
         tokens: int | None = self._model.generation_config.max_length
@@ -159,3 +176,13 @@ class _GateAtToken(StoppingCriteria):
         self._done += 1
         self._arrive(self._done, self._tokens)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+def text_limit(tokenizer: Any, encoder_config: Any) -> int:
+    """Most tokens of a text: as the tokenizer says, else the text encoder, else `TEXT_TOKENS`."""
+    told = (
+        getattr(tokenizer, "model_max_length", None),
+        getattr(encoder_config, "max_position_embeddings", None),
+        getattr(encoder_config, "n_positions", None),
+    )
+    return next((limit for limit in told if isinstance(limit, int) and 0 < limit <= MAX_TEXT_TOKENS), TEXT_TOKENS)

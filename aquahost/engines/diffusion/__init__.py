@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aquahost.config.settings import ModelSettings, SchedulerSettings
+from aquahost.engines.checks import check_entry
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import Engine, ReportProgress
 from aquahost.engines.gated import GatedEngine
@@ -17,6 +18,7 @@ def load_image(
     name: str, settings: ModelSettings, scheduler: SchedulerSettings, device: EngineDevice, report: ReportProgress
 ) -> Engine:
     """Load the image model `name`. Raises errors.LoadError with the reason it can't be loaded or served."""
+    check_entry(settings)
     report(LoadProgress("importing", 0, 0))
     from aquahost.engines.diffusion.image_model import ImageModel
     from aquahost.engines.diffusion.load import load_pipeline

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def own_pipeline(template: Any) -> Any:
@@ -39,11 +42,15 @@ def count_steps(template: Any, steps: int) -> int | None:
 
     Second-order schedulers, such as Heun's, and PNDM's warm-up take more than was asked for.
     """
-    scheduler = copy.deepcopy(getattr(template, "scheduler", None))
+    scheduler = getattr(template, "scheduler", None)
     if scheduler is None:
         return None
     try:
+        scheduler = copy.deepcopy(scheduler)
         scheduler.set_timesteps(steps)
-    except (TypeError, ValueError):  # it also wants values that only the running pipeline knows
+        return len(scheduler.timesteps)
+    except Exception as error:
+        # Some want values that only the running pipeline knows, some fail on few steps, each in its own way; a model
+        # may bring one of its own. The count is a courtesy: what is truly wrong, the prompt's own call will meet.
+        logger.debug("%s does not count %d steps: %r", type(scheduler).__name__, steps, error)
         return None
-    return len(scheduler.timesteps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aquahost.engines.diffusion.weight_files import WeightFiles, find_weights
+from aquahost.engines.checkpoint import Checkpoint, find_weights
 from aquahost.errors import LoadError
 
 
@@ -18,7 +18,7 @@ class Component:
 
     name: str
     component_class: Any
-    weights: WeightFiles
+    weights: Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,11 +56,17 @@ def _timesteps(pipeline: Any) -> int:
 
 
 @contextmanager
-def pipeline_refusals(callback: StepCallback) -> Iterator[None]:
-    """A ValueError before the first step is the pipeline's own check of what was asked: the client's mistake."""
+def pipeline_refusals(callback: StepCallback, fields: Mapping[str, str]) -> Iterator[None]:
+    """A ValueError before the first step is the pipeline's own check of what was asked: the client's mistake.
+
+    It becomes an InvalidRequestError for the field behind the first of the call's parameters that it names; `fields`
+    holds these. Where it names none it is the text's.
+    """
     try:
         yield
     except ValueError as error:
         if callback.done:
             raise
-        raise InvalidRequestError(f"The model refuses this request: {error}") from error
+        named = [word for word in re.findall(r"\w+", str(error)) if word in fields]
+        field = fields[named[0] if named else "prompt"]
+        raise InvalidRequestError(f"The model refuses this request: {error}", param=field) from error

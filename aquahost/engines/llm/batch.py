@@ -57,7 +57,7 @@ class ChunkInput:
 def pack(
     tables: BlockTables, layout: KvLayout, device: torch.device, decode_slots: Ints, chunks: list[ChunkInput]
 ) -> PackedBatch:
-    """Pack a step. `decode_slots` must be ordered by computed length (`order_by_length`)."""
+    """Pack a step. `decode_slots` must be in ascending order of their computed lengths."""
     starts = tables.computed
     ids, slots, positions = [tables.last_tokens[decode_slots]], [decode_slots], [starts[decode_slots]]
     rows: list[ChunkRows] = []

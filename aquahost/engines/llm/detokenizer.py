@@ -32,16 +32,6 @@ class Vocabulary:
         if self._pieces is not None and not self._agrees(self._pieces):
             self._pieces = None
 
-    @property
-    def is_byte_level(self) -> bool:
-        """Whether each token is a fixed string of bytes; then detokenising takes a microsecond a token."""
-        return self._pieces is not None
-
-    @property
-    def longest_token_bytes(self) -> int | None:
-        """Bytes of the longest token where tokens are bytes, else None."""
-        return max(map(len, self._pieces), default=1) if self._pieces else None
-
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of whole `token_ids`, special tokens left out."""
         text: str = self._tokenizer.decode(
@@ -125,7 +115,7 @@ def _byte_pieces(tokenizer: Any) -> list[bytes] | None:
         return None
     if (json.loads(backend.to_str()).get("decoder") or {}).get("type") != "ByteLevel":
         return None
-    to_byte = {char: byte for byte, char in _byte_characters().items()}
+    to_byte = {char: byte for byte, char in byte_characters().items()}
     special = _special_ids(tokenizer)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
@@ -143,7 +133,7 @@ def _special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
 
-def _byte_characters() -> dict[int, str]:
+def byte_characters() -> dict[int, str]:
     """GPT-2's printable stand-in for every byte: itself where printable, else the next character from U+0100 on."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     table: dict[int, str] = {}

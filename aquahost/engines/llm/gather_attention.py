@@ -3,6 +3,7 @@ has no paged kernel."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +43,11 @@ class _Gather:
 class GatherAttention:
     """Scratch memory for gathered blocks, kept between steps; makes each step's `AttentionBatch`."""
 
-    def __init__(self, cache: KvCache, tables: BlockTables) -> None:
+    def __init__(self, cache: KvCache, tables: BlockTables, windows: Iterable[int | None]) -> None:
+        """`windows`: those of the model's layers."""
         self.cache = cache
         self.tables = tables
+        self.windows = frozenset(windows)
         self._scratch = torch.empty(0, dtype=cache.layout.dtype, device=cache.block_rows[0].device)
 
     def begin(self, batch: PackedBatch) -> GatherStep:
@@ -60,12 +63,12 @@ class GatherAttention:
 
 
 class GatherStep:
-    """One step: index tensors are built once for each window size and shared by its layers."""
+    """One step: index tensors are built once for each window size, before the forward, and shared by its layers."""
 
     def __init__(self, owner: GatherAttention, batch: PackedBatch) -> None:
         self._owner = owner
         self._batch = batch
-        self._gathers: dict[int | None, list[_Gather]] = {}
+        self._gathers = {window: self._plan(window) for window in owner.windows}
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Write K and V, then attend: decodes in groups, each chunk by itself."""
@@ -73,7 +76,7 @@ class GatherStep:
         cache.key_rows[call.layer].index_copy_(0, batch.rows, call.key[0].transpose(0, 1))
         cache.value_rows[call.layer].index_copy_(0, batch.rows, call.value[0].transpose(0, 1))
         gathers = self._gathers.get(call.window)
-        if gathers is None:
+        if gathers is None:  # a window that the model did not have when it was loaded
             gathers = self._gathers[call.window] = self._plan(call.window)
         if len(gathers) == 1 and gathers[0].count == batch.tokens:
             return self._run(call, gathers[0])[None]

@@ -18,6 +18,8 @@ class Geometry:
     """Shape of a model's keys and values, the same in every layer."""
 
     layers: int
+    heads: int
+    """Of queries, most of any layer."""
     kv_heads: int
     head_dim: int
     dtype: torch.dtype
@@ -71,6 +73,7 @@ def _checked(model: Any, calls: list[AttentionCall]) -> Geometry:
         raise LoadError(f"{name} cannot be served: its attention does not go through AttentionInterface")
     if [call.layer for call in calls] != list(range(layers)):
         raise LoadError(f"{name} cannot be served: {len(calls)} attention calls in {layers} layers; each must have one")
+    heads = max(call.query.shape[1] for call in calls)
     shapes = {(c.key.shape[1], c.key.shape[3], c.value.shape[3], c.key.dtype) for c in calls}
     if len(shapes) > 1:
         raise LoadError(f"{name} cannot be served: its layers' keys differ in shape")
@@ -79,7 +82,7 @@ def _checked(model: Any, calls: list[AttentionCall]) -> Geometry:
         raise LoadError(f"{name} cannot be served: keys have {head_dim} dimensions and values {value_dim}")
     windows = tuple(call.window for call in calls)
     _check_windows(model, windows)
-    return Geometry(layers=layers, kv_heads=kv_heads, head_dim=head_dim, dtype=dtype, windows=windows)
+    return Geometry(layers=layers, heads=heads, kv_heads=kv_heads, head_dim=head_dim, dtype=dtype, windows=windows)
 
 
 def _check_windows(model: Any, windows: tuple[int | None, ...]) -> None:

@@ -26,10 +26,14 @@ class KvMemory:
         blocks = wanted // layout.block_bytes
         self.layout = layout
         self._arena = device.arena(blocks * layout.block_bytes)
-        memory = device.tensor(self._arena.address, blocks * layout.block_bytes)
-        if not device.is_emulated:
-            memory.zero_()  # the emulated driver's memory is zero already, and is only taken from the host when written
-        self.cache = KvCache(memory, layout)
+        try:
+            memory = device.tensor(self._arena.address, blocks * layout.block_bytes)
+            if not device.is_emulated:  # whose memory is zero already, and is only taken from the host when written
+                memory.zero_()
+            self.cache = KvCache(memory, layout)
+        except BaseException:
+            self._arena.close()
+            raise
         self.pool = BlockPool(blocks)
 
     @property

@@ -19,11 +19,12 @@ from aquahost.engines.llm.gather_attention import GatherAttention
 from aquahost.engines.llm.geometry import Geometry, discover
 from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.probe import probe
-from aquahost.engines.llm.refusals import check_config
+from aquahost.engines.llm.refusals import check_config, check_window, stated_window
 from aquahost.engines.llm.runner import ModelRunner, PagedAttention
 from aquahost.engines.llm.tokenization import PromptEncoder
 from aquahost.engines.llm.varlen_attention import VarlenAttention, varlen_is_available
 from aquahost.engines.llm.weights import choose_dtype, load_weights
+from aquahost.engines.quiet import quiet_transformers
 from aquahost.engines.source import resolve_source
 from aquahost.errors import LoadError
 from aquahost.messages.wire import Footprint, LoadProgress
@@ -38,10 +39,11 @@ def load_llm(
     report: ReportProgress,
 ) -> LlmEngine:
     """Load the model of entry `name`. Whatever can't be served is refused here: LoadError says why."""
+    quiet_transformers()
     report(LoadProgress("finding the model", 0, 0))
     folder = resolve_source(settings)
     config = _load_config(folder, settings)
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(folder, stated=getattr(config, "transformers_weights", None))
     dtype = choose_dtype(settings, config, device)
     device.require(checkpoint.loaded_bytes(dtype.itemsize), f"the weights of {name}")
     tokenizer = _load_tokenizer(folder, settings)
@@ -70,10 +72,12 @@ def _assemble(
 ) -> LlmEngine:
     layout = memory.layout
     context = choose_context(settings, model.config, tokenizer, memory)
+    check_window(model.config, geometry.windows, context.tokens)
     slots = min(scheduler.max_batch, scheduler.step_tokens)
     tables = BlockTables(slots, layout.blocks_for(context.tokens))
-    runner = ModelRunner(model, _attention(device, memory, tables))
-    probe(model, runner, tables, memory.cache, device.torch_device, min(filter(None, geometry.windows), default=None))
+    runner = ModelRunner(model, _attention(device, memory, tables, geometry))
+    window = min(filter(None, [*geometry.windows, stated_window(model.config)]), default=None)
+    probe(model, runner, tables, memory.cache, device.torch_device, max_context=context.tokens, window=window)
     vocabulary = Vocabulary(tokenizer)
     vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
     footprint = Footprint(
@@ -135,10 +139,12 @@ def _load_tokenizer(folder: Path, settings: ModelSettings) -> Any:
         raise LoadError(f"{folder} has no tokenizer that can be used: {error}") from error
 
 
-def _attention(device: EngineDevice, memory: KvMemory, tables: BlockTables) -> PagedAttention:
-    if device.torch_device.type == "cuda" and varlen_is_available(memory.layout.dtype):
-        return VarlenAttention(memory.cache, tables)
-    return GatherAttention(memory.cache, tables)
+def _attention(device: EngineDevice, memory: KvMemory, tables: BlockTables, geometry: Geometry) -> PagedAttention:
+    if varlen_is_available(device.torch_device, memory.layout.dtype):
+        varlen = VarlenAttention(memory.cache, tables)
+        if varlen.works(geometry.heads, geometry.windows):
+            return varlen
+    return GatherAttention(memory.cache, tables, geometry.windows)
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

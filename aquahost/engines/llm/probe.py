@@ -24,29 +24,39 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 8e-2, torch.float16: 2e-2}
 
 
 def probe(
-    model: Any, runner: ModelRunner, tables: BlockTables, cache: KvCache, device: torch.device, window: int | None
+    model: Any,
+    runner: ModelRunner,
+    tables: BlockTables,
+    cache: KvCache,
+    device: torch.device,
+    *,
+    max_context: int,
+    window: int | None,
 ) -> None:
     """Run two random prompts packed together, in chunks and with decodes, and compare with the ordinary forward.
 
-    Uses the first KV blocks and two slots (one prompt where there is no room for two), and leaves the tables as they
-    were. Raises LoadError if the logits differ.
+    One goes past `window`, the smallest one, if `max_context` and the time allow it. Uses the first KV blocks and two
+    slots (one prompt where there is no room for two), and leaves the tables as they were. Raises LoadError if the
+    logits differ or a forward fails.
     """
     layout = cache.layout
     long = PROBE_TOKENS + 2 * layout.block_tokens
     if window is not None and window + layout.block_tokens + 8 <= LONGEST_PROBE_TOKENS:
         long = max(long, window + layout.block_tokens + 8)
-    longest = tables.blocks.shape[1] * layout.block_tokens
+    longest = min(tables.blocks.shape[1] * layout.block_tokens, max_context)
     lengths = [min(long, longest), min(PROBE_TOKENS, longest)][: len(tables.counts)]
     if sum(layout.blocks_for(n) for n in lengths) > cache.blocks:
         del lengths[1:]
     generator = torch.Generator().manual_seed(1)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in lengths]
-    expected = _ordinary(model, prompts, device)
     try:
+        expected = _ordinary(model, prompts, device)
         found = _paged(runner, tables, layout, device, prompts)
     except UnsupportedAttentionError as error:
         raise LoadError(f"{type(model).__name__} cannot be served: {error}") from error
+    except (TypeError, AttributeError, RuntimeError, ValueError, IndexError, KeyError) as error:
+        raise LoadError(f"{type(model).__name__} cannot be served: its forward fails with ours: {error}") from error
     _compare(type(model).__name__, expected, found, layout.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aquahost.errors import LoadError
@@ -28,6 +29,27 @@ def check_context(config: Any, max_context: int) -> None:
         raise LoadError(
             f'its rotary positions ("{kind}") change for all prompts of a batch once one is longer than '
             f"{original} tokens; set max_context to {original} or less"
+        )
+
+
+def stated_window(config: Any) -> int | None:
+    """The window that a config states for some or all layers, whether they use it or not; None if it states none."""
+    window = getattr(config, "sliding_window", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
+def check_window(config: Any, windows: Sequence[int | None], max_context: int) -> None:
+    """Raise LoadError where a window is kept by the model's mask alone, which is not built for our attention.
+
+    `windows`: what each layer hands to attention. Layer types, where there are any, say which layers have a window.
+    """
+    window = stated_window(config)
+    used = getattr(config, "use_sliding_window", None) is not False
+    told = any(each is not None for each in windows) or getattr(config, "layer_types", None)
+    if window is not None and used and not told and max_context > window:
+        raise LoadError(
+            f"its window of {window} tokens can't be kept, since it does not reach attention; "
+            f"set max_context to {window} to serve it without a window"
         )
 
 

@@ -27,14 +27,15 @@ class ModelRunner:
         """`model`: a causal language model loaded with our attention."""
         self.model = model
         """The causal language model; to be called by this class alone."""
-        self._attention = attention
+        self.attention = attention
+        """Which it is; chosen at load."""
         self._threads = StepThreads(model)
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Logits [outputs, vocabulary] in float32, writable, of the tokens in `batch.outputs`."""
         self._threads.fit(batch.tokens)
-        keywords: dict[str, Any] = {BATCH_KEYWORD: self._attention.begin(batch)}
+        keywords: dict[str, Any] = {BATCH_KEYWORD: self.attention.begin(batch)}
         if self._keeps_logits and batch.outputs is not None:
             keywords["logits_to_keep"] = batch.outputs if len(batch.outputs) else 1
         output = self.model(

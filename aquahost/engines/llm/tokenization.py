@@ -7,6 +7,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from aquahost.engines.llm.detokenizer import Vocabulary
+from aquahost.engines.llm.token_length import longest_token_text
 from aquahost.errors import InvalidRequestError
 from aquahost.messages.prompts import TextRequest
 
@@ -21,6 +22,7 @@ class PromptEncoder:
         `limited_by`: what keeps the context below the model's own, for people."""
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._longest_token = longest_token_text(tokenizer)
         self._vocabulary_size = vocabulary_size
         self._max_context = max_context
         self._limited_by = f" ({limited_by})" if limited_by else ""
@@ -37,19 +39,13 @@ class PromptEncoder:
         elif request.text is not None:
             ids, param = self._encode_text(request.text, "prompt", add_special_tokens=True), "prompt"
         else:
-            ids, param = self._check_ids(request.token_ids or []), "prompt"
+            ids, param = list(request.token_ids or []), "prompt"
         if not ids:
             raise InvalidRequestError("the prompt has no tokens", param=param)
         self._check_length(len(ids), param)
+        self._check_ids(ids, param)
         echo = (request.text if request.text is not None else self._vocabulary.decode(ids)) if request.echo else ""
         return ids, echo
-
-    def check_token_id(self, token_id: int, param: str) -> None:
-        """Raise InvalidRequestError if the model has no such token."""
-        if not 0 <= token_id < self._vocabulary_size:
-            raise InvalidRequestError(
-                f"token {token_id} is outside the vocabulary of {self._vocabulary_size} tokens", param=param
-            )
 
     def _encode_messages(self, messages: list[dict[str, Any]]) -> list[int]:
         if not messages:
@@ -68,7 +64,7 @@ class PromptEncoder:
         return self._encode_text(text, "messages", add_special_tokens=False)
 
     def _encode_text(self, text: str, param: str, *, add_special_tokens: bool) -> list[int]:
-        longest = self._vocabulary.longest_token_bytes
+        longest = self._longest_token
         if longest and len(text) > longest * self._max_context:  # surely too long: don't spend seconds on tokenising
             self._check_length(-(-len(text) // longest), param, at_least=True)
         try:
@@ -77,11 +73,13 @@ class PromptEncoder:
             raise InvalidRequestError(f"the text can't be tokenised: {error}", param=param) from error
         return ids
 
-    def _check_ids(self, token_ids: list[int]) -> list[int]:
-        if token_ids:
-            self.check_token_id(min(token_ids), "prompt")
-            self.check_token_id(max(token_ids), "prompt")
-        return list(token_ids)
+    def _check_ids(self, ids: list[int], param: str) -> None:
+        """The model has an embedding for each; a tokenizer may have more tokens than that."""
+        for token_id in (min(ids), max(ids)):
+            if not 0 <= token_id < self._vocabulary_size:
+                raise InvalidRequestError(
+                    f"token {token_id} is outside the vocabulary of {self._vocabulary_size} tokens", param=param
+                )
 
     def _check_length(self, tokens: int, param: str, *, at_least: bool = False) -> None:
         if tokens >= self._max_context:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 
 import numpy as np
 import torch
 
-from aquahost.engines.llm.batch import PackedBatch
+from aquahost.engines.llm.batch import ChunkInput, PackedBatch, pack
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.kv_cache import KvCache
 from aquahost.engines.llm.paged_attention import AttentionCall
 
+_KERNEL_DTYPES = (torch.float16, torch.bfloat16)
 
-def varlen_is_available(dtype: torch.dtype) -> bool:
-    """Whether torch at hand has `varlen_attn` with a block table, and its kernel takes `dtype`."""
+
+def varlen_is_available(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `VarlenAttention` may be tried: a GPU, torch's `varlen_attn` with a block table, a dtype it takes."""
+    if device.type != "cuda" or dtype not in _KERNEL_DTYPES:
+        return False
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return False
-    return "block_table" in inspect.signature(varlen_attn).parameters and dtype in (torch.float16, torch.bfloat16)
+    return "block_table" in inspect.signature(varlen_attn).parameters
 
 
 class VarlenAttention:
@@ -32,6 +37,31 @@ class VarlenAttention:
     def begin(self, batch: PackedBatch) -> VarlenStep:
         """Attention of one step."""
         return VarlenStep(self.cache, self.tables, batch)
+
+    def works(self, heads: int, windows: Collection[int | None]) -> bool:
+        """Whether the kernel takes this arena: one token through block 0 and a free slot, with each window.
+
+        Which block sizes, GPUs and builds of torch have paging, only a call tells.
+        """
+        cache, device = self.cache, self.cache.key_rows[0].device
+        layout = cache.layout
+        slot = self.tables.acquire()
+        try:
+            self.tables.append(slot, [0])
+            chunk = ChunkInput(slot=slot, token_ids=[0], completes=True)
+            step = self.begin(pack(self.tables, layout, device, np.empty(0, dtype=np.int64), [chunk]))
+            query, key = (
+                torch.zeros(1, count, 1, layout.head_dim, dtype=layout.dtype, device=device)
+                for count in (heads, layout.kv_heads)
+            )
+            with torch.inference_mode():
+                for window in set(windows):
+                    step.attend(AttentionCall(0, query, key, key, None, window)).sum().item()  # waits for the kernel
+        except (RuntimeError, ValueError, TypeError):
+            return False
+        finally:
+            self.tables.release(slot)
+        return True
 
 
 class VarlenStep:

@@ -81,6 +81,7 @@ def load_weights(
             dtype=dtype,
             attn_implementation=ATTENTION_NAME,
             use_safetensors=True,
+            variant=checkpoint.variant,
             local_files_only=True,
             trust_remote_code=settings.trust_remote_code,
             output_loading_info=True,

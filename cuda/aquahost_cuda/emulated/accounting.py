@@ -6,7 +6,9 @@ written under the node's own lock, so what they say together never exceeds a GPU
 
 A record is `gpus` u64 counts of private bytes, then one (id, gpu, bytes) entry for each allocation that other
 processes may hold too. Such an allocation counts once, for as long as any living record names it. A file descriptor
-that was exported but not imported holds no memory here.
+under way between processes is in no record, so unlike on hardware it holds no memory: where its exporter gave the
+memory up or died before it is imported, the bytes are free in between, and whoever takes them and the importer may
+together hold more than the GPU has. An exporter that keeps its handle until the import is done never meets this.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ class Accounts:
             self._write()
 
     def adopt(self, key: bytes, gpu: int, nbytes: int) -> None:
-        """Hold an allocation that another process shares; its memory exists already, so it always fits."""
+        """Hold an allocation that another process shares. Never refused: its memory exists already, and where no living
+        record named it any more (see above), the GPU's free memory reads as 0 until there is room again.
+        """
         with self._locked():
             self._shared[key] = (gpu, nbytes)
             self._write()

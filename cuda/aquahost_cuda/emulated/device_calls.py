@@ -144,11 +144,13 @@ class DeviceCalls:
                 return
             del state.contexts[gpu]
             for stream in context.streams.values():
-                stream.close()
+                state.dismiss(stream)
             plain = [region for region in state.regions if region.allocation is None and region.place == gpu]
             for region in plain:
-                state.retire(region)
-                state.memory.unmap(region.address, region.nbytes)
+                if region.gone:  # another thread is freeing it
+                    continue
+                with state.retiring(region):
+                    state.memory.unmap(region.address, region.nbytes)
                 state.accounts.refund(gpu, charged_bytes(region.nbytes))
 
     @answers_nothing

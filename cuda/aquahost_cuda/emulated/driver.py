@@ -67,25 +67,26 @@ class EmulatedDriver(DeviceCalls, MemoryCalls, MappingCalls, StreamCalls, CopyCa
         return self._state.live()
 
     def close(self) -> None:
-        """Give everything back. Nothing of this driver may be used afterwards."""
+        """Wait for all work under way and give everything back. Nothing of this driver may be used afterwards."""
         state = self._state
-        contexts = list(state.contexts.values())
-        streams = [stream for context in contexts for stream in context.streams.values()]
-        for stream in streams:
-            stream.close()
-        for stream in streams:
-            stream.join()
+        with state.mutex:
+            for context in state.contexts.values():
+                for stream in context.streams.values():
+                    state.dismiss(stream)
+        state.await_dismissed()
         with state.mutex:
             for region in state.regions:
-                state.retire(region)
-                if region.allocation is None:
-                    state.memory.unmap(region.address, region.nbytes)
-                else:
-                    state.memory.vacate(region.address, region.nbytes)
+                with state.retiring(region):
+                    if region.allocation is None:
+                        state.memory.unmap(region.address, region.nbytes)
+                    else:
+                        state.memory.vacate(region.address, region.nbytes)
+                if region.allocation is not None:
                     region.allocation.mappings -= 1
                     state.free_if_unused(region.allocation)
             for handle in list(state.handles):
                 self.cuMemRelease(handle)
             for reservation in state.reservations:
                 state.memory.unmap(reservation.address, reservation.nbytes)
+        state.links.close()
         state.accounts.close()

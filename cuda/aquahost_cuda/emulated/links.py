@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-
 from aquahost_cuda.emulated.faults import FaultBoard
+from aquahost_cuda.emulated.link_times import Link, LinkTimes
 from aquahost_cuda.emulated.node import HOST, EmulatedNode
-
-Link = tuple[int, int]
-"""(source, target): GPU numbers, or HOST."""
 
 
 class LinkTable:
-    """Occupation of each directed link by this process's copies, as times of the monotonic clock."""
+    """Occupation of each directed link by the copies of all processes, as times of the monotonic clock.
+
+    Safe for threads. OSError where the node's folder is unusable.
+    """
 
     def __init__(self, node: EmulatedNode, faults: FaultBoard) -> None:
         self._node = node
         self._faults = faults
-        self._busy_until_s: dict[Link, float] = {}
-        self._mutex = threading.Lock()
+        self._times = LinkTimes(node.path)
 
     def occupy(self, loads: dict[Link, int], now_s: float) -> float:
         """Queue a transfer of these bytes on each link, and return when the last of it arrives.
 
-        Links work side by side; on each, a transfer begins when the one before it has arrived, and takes
-        latency + bytes / rate. Copies within a GPU, or within the host, cost nothing here.
+        Links work side by side; on each, a transfer begins when the one before it has arrived, whichever process's
+        that is, and takes latency + bytes / rate. Copies within a GPU, or within the host, cost nothing here. Refuses
+        with CUDA_ERROR_DEINITIALIZED after `close`.
         """
-        end_s = now_s
-        with self._mutex:
-            for link, nbytes in loads.items():
-                if link[0] == link[1]:
-                    continue
-                start_s = max(now_s, self._busy_until_s.get(link, 0.0))
-                arrival_s = start_s + self.transfer_s(link, nbytes)
-                self._busy_until_s[link] = arrival_s
-                end_s = max(end_s, arrival_s)
-        return end_s
+        crossed = {link: self.transfer_s(link, nbytes) for link, nbytes in loads.items() if link[0] != link[1]}
+        return self._times.take(crossed, now_s) if crossed else now_s
+
+    def close(self) -> None:
+        """Let the node's times go; more than once is harmless."""
+        self._times.close()
 
     def transfer_s(self, link: Link, nbytes: int) -> float:
         """Time that `nbytes` take on a link that is free."""

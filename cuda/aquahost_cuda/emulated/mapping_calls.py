@@ -71,11 +71,11 @@ class MappingCalls:
         """Undo one `cuMemMap`, whole; the addresses stay reserved."""
         state = self._state
         with state.mutex:
-            region = state.regions.at(number(ptr))
+            region = state.region_at(number(ptr))
             if region is None or region.allocation is None or region.nbytes != size:
                 raise Refused(CUresult.CUDA_ERROR_INVALID_VALUE)
-            state.retire(region)
-            state.memory.vacate(region.address, size)
+            with state.retiring(region):
+                state.memory.vacate(region.address, size)
             region.allocation.mappings -= 1
             state.free_if_unused(region.allocation)
 
@@ -105,7 +105,7 @@ class MappingCalls:
         accessor = self._state.place(location)
         with self._state.mutex:
             region = self._state.regions.holding(number(ptr))
-            if region is None or region.allocation is None:
+            if region is None or region.allocation is None or region.gone:
                 raise Refused(CUresult.CUDA_ERROR_INVALID_VALUE)
             return region.rights.get(accessor, 0)
 
@@ -113,7 +113,7 @@ class MappingCalls:
 def _covered_exactly(regions: list[Region], address: int, nbytes: int) -> bool:
     """Whether these mappings, side by side, are just this range."""
     for region in regions:
-        if region.address != address or region.allocation is None:
+        if region.address != address or region.allocation is None or region.gone:
             return False
         address += region.nbytes
         nbytes -= region.nbytes

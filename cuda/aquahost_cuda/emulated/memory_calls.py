@@ -54,11 +54,11 @@ class MemoryCalls:
         if not number(dptr):
             return
         with state.mutex:
-            region = state.regions.at(number(dptr))
+            region = state.region_at(number(dptr))
             if region is None or region.allocation is not None or region.place == HOST:
                 raise Refused(CUresult.CUDA_ERROR_INVALID_VALUE)
-            state.retire(region)
-            state.memory.unmap(region.address, region.nbytes)
+            with state.retiring(region):
+                state.memory.unmap(region.address, region.nbytes)
             state.accounts.refund(region.place, charged_bytes(region.nbytes))
 
     @answers_value
@@ -78,11 +78,11 @@ class MemoryCalls:
         state = self._state
         state.context()
         with state.mutex:
-            region = state.regions.at(number(p))
+            region = state.region_at(number(p))
             if region is None or not region.open_to_all:
                 raise Refused(CUresult.CUDA_ERROR_INVALID_VALUE)
-            state.retire(region)
-            state.memory.unmap(region.address, region.nbytes)
+            with state.retiring(region):
+                state.memory.unmap(region.address, region.nbytes)
 
     @answers_value
     def cuMemGetAllocationGranularity(
@@ -140,7 +140,12 @@ class MemoryCalls:
     def cuMemImportFromShareableHandle(
         self, osHandle: Any, shHandleType: CUmemAllocationHandleType
     ) -> CUmemGenericAllocationHandle:
-        """A handle for memory that another process exported; `osHandle` stays the caller's to close."""
+        """A handle for memory that another process exported; `osHandle` stays the caller's to close.
+
+        Kinder than hardware in one case: a descriptor under way while no process has a handle or mapping of its memory
+        holds no bytes of the GPU here, and importing it succeeds even if they were given to someone else meanwhile;
+        the GPU then holds more than it has until one of the two is freed.
+        """
         state = self._state
         require(state.initialised, CUresult.CUDA_ERROR_NOT_INITIALIZED)
         require(shHandleType == _FILE_DESCRIPTOR)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aquahost_cuda.emulated.links import Link
+from aquahost_cuda.emulated.link_times import Link
 from aquahost_cuda.emulated.node import HOST
 from aquahost_cuda.emulated.refusal import require
 from aquahost_cuda.emulated.regions import READ, READ_WRITE, Region
@@ -104,7 +104,7 @@ class Mover:
         if region is None:
             require(address > 0 and self._state.reservations.holding(address) is None)
             return None, nbytes
-        require(region.permits(gpu, flags))
+        require(not region.gone and region.permits(gpu, flags))
         self._state.healthy(region.place)
         return region, min(nbytes, region.address + region.nbytes - address)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 HOST = -1
 """Stands for host memory where GPUs are numbered 0, 1, ..."""
+MAX_GPUS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class EmulatedNode:
     """A node of equal GPUs, each linked to each other and to the host. All processes that open one share its GPUs."""
 
     path: str
-    """Folder for the record of who holds how much; the same for all processes of a run."""
+    """Folder for the record of who holds how much, and until when links are busy; the same for all processes of a
+    run."""
     gpus: int = 8
     gpu_bytes: int = 1 << 30
     """Memory of each GPU; host memory is used only as it is written."""
@@ -52,8 +54,8 @@ class EmulatedNode:
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("an emulated node needs a folder (path) for its records")
-        if not 1 <= self.gpus <= 64:
-            raise ValueError(f"gpus is {self.gpus}; an emulated node has 1 to 64")
+        if not 1 <= self.gpus <= MAX_GPUS:
+            raise ValueError(f"gpus is {self.gpus}; an emulated node has 1 to {MAX_GPUS}")
         if self.gpu_bytes < 0:
             raise ValueError(f"gpu_bytes is {self.gpu_bytes}; it can't be negative")
         if min(self.peer_bytes_per_s, self.host_bytes_per_s) <= 0:

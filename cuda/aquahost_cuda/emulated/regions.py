@@ -56,7 +56,7 @@ class Region:
     users: int = 0
     """Copies that move its bytes at this very moment."""
     gone: bool = False
-    """Unmapped or freed; copies still queued must not touch its addresses."""
+    """Unmapped or freed, or about to be; copies still queued must not touch its addresses."""
 
     def permits(self, place: int, flags: int) -> bool:
         """Whether `place` has all rights in `flags`."""

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +45,12 @@ class State:
     def __init__(self, node: EmulatedNode) -> None:
         self.node = node
         self.faults = FaultBoard(node)
-        self.links = LinkTable(node, self.faults)
         self.accounts = Accounts(node)
+        try:
+            self.links = LinkTable(node, self.faults)
+        except BaseException:
+            self.accounts.close()
+            raise
         self.memory = HostMemory()
         self.mutex = threading.RLock()
         self.region_released = threading.Condition(self.mutex)
@@ -57,6 +63,7 @@ class State:
         """Allocations that other processes may hold too, by key."""
         self.tag = hashlib.sha256(os.path.realpath(node.path).encode()).hexdigest()[:16]
         """Tells nodes apart."""
+        self._leaving: list[Stream] = []
         self._numbers = itertools.count(0x1000, 0x10)
         self._current = threading.local()
 
@@ -127,6 +134,16 @@ class State:
                 return context
         raise Refused(CUresult.CUDA_ERROR_INVALID_HANDLE)
 
+    def dismiss(self, stream: Stream) -> None:
+        """Let a stream end once its work is done. The caller holds `mutex`."""
+        stream.close()
+        self._leaving = [one for one in self._leaving if not one.is_over()] + [stream]
+
+    def await_dismissed(self) -> None:
+        """Wait for the work of all dismissed streams."""
+        for stream in list(self._leaving):
+            stream.join()
+
     def event(self, handle: Any) -> Event:
         """An event by handle."""
         value = number(handle)
@@ -154,11 +171,22 @@ class State:
         elif allocation.place != HOST:
             self.accounts.refund(allocation.place, allocation.nbytes)
 
-    def retire(self, region: Region) -> None:
-        """Take a region out of use; returns once no running copy touches it. The caller holds `mutex`."""
-        self.regions.remove(region)
+    def region_at(self, address: int) -> Region | None:
+        """The region that starts at exactly this address, unless another thread is taking it out of use."""
+        region = self.regions.at(address)
+        return None if region is None or region.gone else region
+
+    @contextmanager
+    def retiring(self, region: Region) -> Iterator[None]:
+        """Take a region out of use: entered once no running copy touches it. The caller holds `mutex`.
+
+        The wait lets other threads in, so the region's addresses stay taken until the block has given them back:
+        whatever they mapped there meanwhile would be wiped by it.
+        """
         region.gone = True
         self.region_released.wait_for(lambda: not region.users)
+        yield
+        self.regions.remove(region)
 
     def live(self) -> Live:
         """What has not been given back."""

@@ -35,7 +35,7 @@ class StreamCalls:
         """Forget a stream; work it still has is done nevertheless."""
         with self._state.mutex:
             handle = number(hStream)
-            self._state.owner_of_stream(handle).streams.pop(handle).close()
+            self._state.dismiss(self._state.owner_of_stream(handle).streams.pop(handle))
 
     @answers_nothing
     def cuStreamQuery(self, hStream: Any) -> None:

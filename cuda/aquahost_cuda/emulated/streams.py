@@ -117,6 +117,10 @@ class Stream:
             self._closing = True
             self._changed.notify_all()
 
+    def is_over(self) -> bool:
+        """Whether no thread works for it."""
+        return self._thread is None or not self._thread.is_alive()
+
     def join(self) -> None:
         """Wait for the thread's end, after `close`."""
         if self._thread is not None:
