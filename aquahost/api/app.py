@@ -16,6 +16,7 @@ from aquahost.api.control import add_control_routes
 from aquahost.api.errors import CANCELLED_STATUS, install_error_handlers
 from aquahost.api.front import Front
 from aquahost.api.health import add_health_routes
+from aquahost.api.host_guard import HostGuard
 from aquahost.api.images import add_image_routes
 from aquahost.api.media_store import MediaStore
 from aquahost.api.models import add_model_routes
@@ -50,6 +51,7 @@ def build_app(daemon: Daemon) -> FastAPI:
     )
     settings = daemon.settings
     front = Front(daemon=daemon, gate=Gatekeeper(settings), max_body_bytes=settings.host.max_body_bytes)
+    app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)
     add_chat_routes(app, front)

@@ -30,6 +30,7 @@ class Gatekeeper:
 
     def __init__(self, settings: Settings) -> None:
         self._tenants = {name: tenant.key.encode() for name, tenant in settings.tenants.items()}
+        self._listen = settings.host.listen.lower()
         self._admin_key = settings.host.admin_key.encode() if settings.host.admin_key else None
 
     def tenant(self, scope: Scope) -> str:
@@ -51,6 +52,23 @@ class Gatekeeper:
         if found is None:
             raise UnauthorizedError("the API key is wrong", code="invalid_api_key")
         return found
+
+    def refuse_foreign_names(self, scope: Scope) -> None:
+        """Raise ForbiddenError for a request by a host name that is not ours, where no key tells who asks.
+
+        A page whose name has been pointed at this daemon (DNS rebinding) is of one origin with it, may read what GET
+        answers, and sends no Origin with it; but it cannot but send its own name as Host.
+        """
+        if self._tenants or on_unix_socket(scope):
+            return
+        for name, value in scope.get("headers", ()):
+            if name == b"host":
+                host = _host_name("//" + value.decode("latin-1"))
+                if host != self._listen and not _cannot_be_rebound(host):
+                    raise ForbiddenError(
+                        "without tenants this API answers to an IP address, localhost and host.listen only; use one "
+                        "of these as the host, or name tenants with keys in models.yaml"
+                    )
 
     def require_control(self, scope: Scope) -> None:
         """Pass requests on the Unix socket, and others that carry the admin key."""
@@ -84,16 +102,27 @@ def _refuse_foreign_pages(scope: Scope) -> None:
     origin = _header(scope, b"origin")
     if origin is None or on_unix_socket(scope):
         return
+    if not _cannot_be_rebound(_host_name(origin.decode("latin-1"))):
+        raise ForbiddenError("web pages may not use this API unless models.yaml names tenants with keys")
+
+
+def _host_name(url: str) -> str:
+    """The host of a URL, in lower case; "" if it is none."""
     try:
-        host = urlsplit(origin.decode("latin-1")).hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
-        host = ""
+        return ""
+
+
+def _cannot_be_rebound(host: str) -> bool:
+    """Whether no stranger's name server decides where `host` leads: an IP address, or localhost."""
     if host == "localhost" or host.endswith(".localhost"):
-        return
+        return True
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        raise ForbiddenError("web pages may not use this API unless models.yaml names tenants with keys") from None
+        return False
+    return True
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

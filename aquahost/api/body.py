@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from email.message import Message
@@ -82,7 +81,7 @@ def _validate(value: Any, model: type[M]) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _first_error(error, model) from None
+        raise _first_error(error) from None
     except (OverflowError, RecursionError):
         raise InvalidRequestError("the body holds a number too large, or is nested too deeply") from None
 
@@ -96,14 +95,17 @@ def _name_bad_number(body: bytes, model: type[BaseModel]) -> None:
     _validate(value, model)
 
 
-def _first_error(error: ValidationError, model: type[BaseModel]) -> InvalidRequestError:
+def _first_error(error: ValidationError) -> InvalidRequestError:
     details: Mapping[str, Any] = error.errors(include_url=False, include_input=True)[0]
-    param = str(details.get("ctx", {}).get("field", "")) or _param(details["loc"])
+    context = details.get("ctx", {})
+    param = str(context.get("field", "")) or _param(details["loc"])
     kind, message = str(details["type"]), str(details["msg"])
     if kind == "missing":
         return InvalidRequestError(f"'{param}' is missing", param=param, code="missing_required_parameter")
-    if kind == "extra_forbidden":
-        return InvalidRequestError(_unknown_field(param, details["loc"], model), param=param, code="unknown_parameter")
+    if kind == "unknown":
+        param = _param((*details["loc"], context["name"]))
+        message = f"'{param}' is not a field of this request{context['hint']}"
+        return InvalidRequestError(message, param=param, code="unknown_parameter")
     if kind in ("unsupported", "misfit"):
         code = "unsupported_parameter" if kind == "unsupported" else "invalid_value"
         return InvalidRequestError(f"'{param}': {message}", param=param, code=code)
@@ -125,12 +127,6 @@ def _param(loc: Sequence[int | str]) -> str:
         elif not item.startswith(UNION_TAG):
             text += f".{item}" if text else item
     return text if len(text) <= 200 else text[:200] + "…"
-
-
-def _unknown_field(param: str, loc: Sequence[int | str], model: type[BaseModel]) -> str:
-    near = difflib.get_close_matches(param[:100], model.model_fields, n=1) if len(loc) == 1 else []
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"'{param}' is not a field of this request{hint}"
 
 
 def _got(details: Mapping[str, Any]) -> str:

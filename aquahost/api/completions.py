@@ -26,7 +26,13 @@ def add_completion_routes(app: FastAPI, front: Front) -> None:
     async def create_completion(request: Request) -> Response:
         """Continue texts, streamed or not."""
         tenant, body = await front.admit(request, CompletionBody)
-        ask = Ask(daemon=front.daemon, model=body.model, requests=completion_requests(body), tenant=tenant)
+        ask = Ask(
+            daemon=front.daemon,
+            model=body.model,
+            requests=completion_requests(body),
+            tenant=tenant,
+            count_param="n" if body.n and body.n > 1 else "prompt",
+        )
         prompts, n, created = len(body.prompts()), body.n or 1, int(time.time())
 
         def collector(group: PromptGroup) -> CompletionCollector:

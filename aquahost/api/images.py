@@ -6,7 +6,6 @@ import re
 import time
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -19,6 +18,7 @@ from aquahost.api.openapi import body_of, reply_of
 from aquahost.api.prompts import PromptGroup
 from aquahost.api.replies import Ask, CollectedResponse, EventStreamResponse
 from aquahost.api.schemas_media import ImageBody
+from aquahost.errors import RequestError
 from aquahost.messages.prompts import Artifact, ImageRequest
 
 _HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:]{1,255}")
@@ -50,7 +50,7 @@ def add_image_routes(app: FastAPI, front: Front, store: MediaStore) -> None:
         """An image made before; its name is known only to whom it was told."""
         media = store.get(name)
         if media is None:
-            raise HTTPException(404)
+            raise RequestError("no such image, or its time is over; ask for b64_json to keep one", status=404)
         headers = {"x-content-type-options": "nosniff", "cache-control": "private, max-age=3600, immutable"}
         return Response(media.data, headers=headers, media_type=media.media_type)
 

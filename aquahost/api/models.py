@@ -17,7 +17,8 @@ from aquahost.messages.snapshot import ModelView
 
 
 class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
-    """OpenAI's model, with what we know beyond it."""
+    """OpenAI's model, with what we know beyond it. Why it failed is for the snapshot: a worker's last words may hold
+    what someone has written."""
 
     id: str
     object: str = "model"
@@ -28,8 +29,6 @@ class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
     """"llm", "image", "audio" or "toy"."""
     state: str
     """"unloaded", "loading", "ready", "draining" or "failed"."""
-    reason: str | None
-    """Why it failed, or why its worker last died."""
     max_context: int | None
     """Tokens of input and output together; null until loaded, or if it makes no text."""
 
@@ -78,6 +77,5 @@ def _described(view: ModelView, created: int) -> ModelObject:
         created=created,
         kind=view.kind,
         state=view.state.value,
-        reason=view.reason,
         max_context=(view.footprint.max_context or None) if view.footprint else None,
     )

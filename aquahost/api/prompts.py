@@ -11,7 +11,8 @@ from starlette.types import Receive
 
 from aquahost.api.contract import Daemon, PromptStream
 from aquahost.api.errors import CancelledPromptError, failed_prompt
-from aquahost.messages.prompts import Finished, FinishReason, Output, Request
+from aquahost.errors import RequestError
+from aquahost.messages.prompts import Artifact, Finished, FinishReason, Output, Request, Tokens
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class PromptGroup:
             self.cancel()
             raise
         self._live = set(range(len(self._streams)))
+        self._failure: RequestError | None = None
+        """Of the first prompt that ended badly, until it is raised: what came along with it goes first."""
 
     def __enter__(self) -> PromptGroup:
         return self
@@ -77,8 +80,8 @@ class PromptGroup:
 
     @property
     def live(self) -> bool:
-        """Whether more outputs are to come."""
-        return bool(self._live)
+        """Whether more outputs, or a failure, are to come."""
+        return bool(self._live) or self._failure is not None
 
     def cancel(self) -> None:
         """Drop every prompt that has not ended."""
@@ -88,22 +91,28 @@ class PromptGroup:
             stream.cancel()
 
     async def first(self) -> Batch:
-        """Wait for every prompt's first output; raises the error of a prompt that was not accepted."""
+        """Wait for every prompt's first output; raises the error of a prompt that failed before it made anything."""
         batch: Batch = []
         for index, stream in enumerate(self._streams):
-            batch.append((index, self._checked(index, await stream.take())))
+            outputs = self._sifted(index, await stream.take())
+            if self._failure is not None and not any(isinstance(output, Tokens | Artifact) for output in outputs):
+                raise self._failure
+            batch.append((index, outputs))
         return batch
 
     async def next(self) -> Batch:
-        """Wait for more outputs. Raises the error of a prompt that failed or was cancelled by someone else."""
+        """Wait for more outputs. Raises the error of a prompt that failed or was cancelled by someone else, once
+        whatever it made before has been returned."""
+        if self._failure is not None:
+            raise self._failure
         if len(self._streams) == 1:
-            return [(0, self._checked(0, await self._streams[0].take()))]
+            return [(0, self._sifted(0, await self._streams[0].take()))]
         if not self._feeders:
             self._feeders = [asyncio.create_task(self._feed(index)) for index in self._live]
         arrivals = [await self._arrivals.get()]
         while not self._arrivals.empty():
             arrivals.append(self._arrivals.get_nowait())
-        return [(index, self._checked(index, outputs)) for index, outputs in arrivals]
+        return [(index, self._sifted(index, outputs)) for index, outputs in arrivals]
 
     async def _feed(self, index: int) -> None:
         while True:
@@ -112,14 +121,17 @@ class PromptGroup:
             if not outputs or isinstance(outputs[-1], Finished):
                 return
 
-    def _checked(self, index: int, outputs: list[Output]) -> list[Output]:
-        """Note a prompt's end; raise if it is a bad one."""
+    def _sifted(self, index: int, outputs: list[Output]) -> list[Output]:
+        """Note a prompt's end; a bad one is kept for later and taken out."""
         last = outputs[-1] if outputs else None
         if last is not None and not isinstance(last, Finished):
             return outputs
         self._live.discard(index)
         if last is None or last.reason is FinishReason.CANCELLED:
-            raise CancelledPromptError("the prompt was cancelled", code="prompt_cancelled")
-        if last.reason is FinishReason.ERROR:
-            raise failed_prompt(last.error)
-        return outputs
+            failure: RequestError = CancelledPromptError("the prompt was cancelled", code="prompt_cancelled")
+        elif last.reason is FinishReason.ERROR:
+            failure = failed_prompt(last.error)
+        else:
+            return outputs
+        self._failure = self._failure or failure
+        return outputs[:-1]

@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from aquahost.api.contract import Daemon
 from aquahost.api.errors import error_body
+from aquahost.api.keep_alive import KEEP_ALIVE_S, KeepAlive
 from aquahost.api.prompts import Batch, ClientGoneError, PromptGroup, while_connected
-from aquahost.errors import RequestError
+from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.prompts import Output, Request
 
 SSE_HEADERS = [
@@ -44,9 +45,19 @@ class Ask:
     model: str
     requests: Sequence[Request]
     tenant: str
+    count_param: str = "n"
+    """The request's field that makes them so many."""
 
     def submit(self) -> PromptGroup:
-        """Submit them; raises RequestError."""
+        """Submit them; raises RequestError. More than the model ever queues at once is no matter of waiting."""
+        settings = self.daemon.settings.models.get(self.model)
+        if settings is not None and len(self.requests) > settings.max_queue:
+            raise InvalidRequestError(
+                f"'{self.count_param}' makes {len(self.requests)} prompts, but the queue of '{self.model}' holds "
+                f"{settings.max_queue}; send fewer at once",
+                param=self.count_param,
+                code="too_many_prompts",
+            )
         return PromptGroup(self.daemon, self.model, self.requests, self.tenant)
 
 
@@ -122,21 +133,25 @@ class CollectedResponse(_PromptResponse):
 class EventStreamResponse(_PromptResponse):
     """Server-sent events. Fails with a proper status until all prompts are accepted, then with an error event."""
 
-    def __init__(self, ask: Ask, encoder: Callable[[PromptGroup], EventEncoder]) -> None:
+    def __init__(
+        self, ask: Ask, encoder: Callable[[PromptGroup], EventEncoder], *, keep_alive_s: float = KEEP_ALIVE_S
+    ) -> None:
         super().__init__(ask)
         self._encoder = encoder
+        self._keep_alive_s = keep_alive_s
 
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
         encoder = self._encoder(group)
         batch = await group.first()
         await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
-        try:
-            await _send_body(send, encoder.start() + _encode(encoder, batch))
-            while group.live:
-                await _send_body(send, _encode(encoder, await group.next()))
-            last = encoder.end()
-        except RequestError as error:
-            last = b"data: " + error_body(error) + b"\n\n"
+        async with KeepAlive(send, self._keep_alive_s) as body:
+            try:
+                await body.send(encoder.start() + _encode(encoder, batch))
+                while group.live:
+                    await body.send(_encode(encoder, await group.next()))
+                last = encoder.end()
+            except RequestError as error:
+                last = b"data: " + error_body(error) + b"\n\n"
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
@@ -144,8 +159,3 @@ def _encode(encoder: EventEncoder, batch: Batch) -> bytes:
     if len(batch) == 1:
         return encoder.encode(*batch[0])
     return b"".join([encoder.encode(index, outputs) for index, outputs in batch])
-
-
-async def _send_body(send: Send, body: bytes) -> None:
-    if body:
-        await send({"type": "http.response.body", "body": body, "more_body": True})

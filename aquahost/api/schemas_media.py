@@ -55,7 +55,7 @@ class ImageBody(_MediaBody):
     @classmethod
     def _size_is_readable(cls, value: str | None) -> str | None:
         if value not in (None, "auto") and not _SIZE.fullmatch(value):
-            raise PydanticCustomError("size", "write WIDTHxHEIGHT in pixels, like 512x512, or auto")
+            raise PydanticCustomError("size", "write WIDTHxHEIGHT, each from 1 to 99999 pixels, like 512x512, or auto")
         return value
 
     def size_px(self) -> tuple[int | None, int | None]:

@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 from aquahost.api.fields import (
     MAX_PROMPTS,
     ApiModel,
-    Bias,
     Choices,
     Ignored,
+    LogitBias,
     ModelName,
     Penalty,
     RepetitionPenalty,
@@ -29,6 +29,10 @@ from aquahost.api.fields import (
 )
 from aquahost.messages.prompts import Sampling
 
+MAX_MESSAGES = 10_000
+"""Most messages of a conversation."""
+MAX_PARTS = 10_000
+"""Most content parts of all messages together."""
 _TOOLS = "tools are not supported"
 _AUDIO = "audio is made by POST /v1/audio/speech"
 
@@ -46,7 +50,8 @@ class TextPart(ApiModel):
 
 
 Content = Annotated[
-    Annotated[str, Tag("~text")] | Annotated[list[TextPart], Field(min_length=1), Tag("~list")],
+    Annotated[str, Tag("~text")]
+    | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True), Tag("~list")],
     Discriminator(_text_or_list),
 ]
 
@@ -81,7 +86,7 @@ class StreamOptions(ApiModel):
 
 
 Stop = Annotated[
-    Annotated[StopText, Tag("~text")] | Annotated[list[StopText], Field(max_length=16), Tag("~list")],
+    Annotated[StopText, Tag("~text")] | Annotated[list[StopText], Field(max_length=16, fail_fast=True), Tag("~list")],
     Discriminator(_text_or_list),
 ]
 
@@ -101,7 +106,7 @@ class _TextBody(ApiModel):
     """Up to 16 texts that end a reply; themselves not part of it."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
+    logit_bias: LogitBias | None = None
     """Added to the logits of tokens, by token id."""
     seed: Seed | None = None
     """Makes sampling repeatable; reply number i draws with seed + i."""
@@ -156,7 +161,7 @@ class _TextBody(ApiModel):
 class ChatBody(_TextBody):
     """Body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     max_completion_tokens: TokenCount | None = None
     """OpenAI's newer name of max_tokens; wins where both are given."""
     logprobs: bool | None = None
@@ -182,6 +187,18 @@ class ChatBody(_TextBody):
     function_call: Annotated[Any, refused(_TOOLS, "none", "auto")] = None
     web_search_options: Annotated[Any, refused("web search is not supported")] = None
 
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _not_too_many_parts(cls, value: Any) -> Any:
+        """Count before validating: a body of 8 MiB holds 300,000 parts, which would take a second."""
+        messages = value if isinstance(value, list) else []
+        contents = [message.get("content") for message in messages if isinstance(message, dict)]
+        if len(messages) > MAX_MESSAGES:
+            raise PydanticCustomError("too_long", "at most {most} messages are allowed", {"most": MAX_MESSAGES})
+        if sum(len(content) for content in contents if isinstance(content, list)) > MAX_PARTS:
+            raise PydanticCustomError("too_long", "at most {most} parts are allowed", {"most": MAX_PARTS})
+        return value
+
     @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatBody:
         if self.top_logprobs is not None and not self.logprobs:
@@ -198,12 +215,16 @@ def _prompt_tag(value: Any) -> str:
     return "~texts" if isinstance(first, str) else "~tokens"
 
 
-_TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+_TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 PromptInput = Annotated[
     Annotated[str, Field(min_length=1), Tag("~text")]
-    | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=MAX_PROMPTS), Tag("~texts")]
+    | Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True),
+        Tag("~texts"),
+    ]
     | Annotated[_TokenIds, Tag("~tokens")]
-    | Annotated[list[_TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), Tag("~token_lists")],
+    | Annotated[list[_TokenIds], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("~token_lists")],
     Discriminator(_prompt_tag),
 ]
 

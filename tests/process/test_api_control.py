@@ -187,6 +187,45 @@ def test_web_pages_are_kept_out(server: ApiServer, daemon: FakeDaemon) -> None:
         assert httpx.post(url, json=CHAT, headers={"origin": origin}).status_code == 200
 
 
+FOREIGN = ("evil.example", "evil.example:8712", "localhost.evil.example", "127.0.0.1.evil.example", "a", "")
+OWN = ("localhost", "LOCALHOST:1", "a.localhost", "127.0.0.1", "10.1.2.3:8712", "[::1]:8712", "[::1]", "my-host:8712")
+PATHS = (
+    "/healthz",
+    "/readyz",
+    "/v1/models",
+    "/docs",
+    "/openapi.json",
+    "/images/x.png",
+    "/nothing",
+    "/control/snapshot",
+)
+
+
+def test_names_that_are_not_ours_are_refused(tmp_path: Path) -> None:
+    """A web page may have pointed its own name at this address (DNS rebinding)."""
+    daemon = FakeDaemon(fake_settings(host={"listen": "my-host", "admin_key": "admin-secret"}))
+    daemon.problems = ["chat: its worker is dead"]
+    with ApiServer(daemon, tmp_path / "s") as server, httpx.Client(base_url=server.url, headers=ADMIN) as client:
+        for host in FOREIGN:
+            for path in PATHS:
+                reply = client.get(path, headers={"host": host})
+                assert (reply.status_code, reply.json()["error"]["type"]) == (403, "permission_error"), (host, path)
+                assert "worker" not in reply.text
+            assert client.post("/v1/chat/completions", json=CHAT, headers={"host": host}).status_code == 403
+        for host in OWN:
+            assert client.get("/readyz", headers={"host": host}).status_code == 200, host
+            assert client.get("/nothing", headers={"host": host}).status_code == 404
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "s"))) as local:
+            assert local.get("http://evil.example/readyz").status_code == 200
+
+
+def test_with_tenants_any_name_will_do() -> None:
+    with ApiServer(FakeDaemon(fake_settings(tenants={"red": {"key": "red-secret"}}))) as server:
+        headers = {"host": "aquahost.example", "authorization": "Bearer red-secret"}
+        assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == 200
+        assert httpx.get(f"{server.url}/readyz", headers=headers).status_code == 200
+
+
 def test_health(server: ApiServer, daemon: FakeDaemon) -> None:
     assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok", "problems": []}
     assert httpx.get(f"{server.url}/readyz").status_code == 200
@@ -197,6 +236,13 @@ def test_health(server: ApiServer, daemon: FakeDaemon) -> None:
     reply = httpx.get(f"{server.url}/readyz")
     assert (reply.status_code, reply.json()["problems"]) == (503, ["paint: loading"])
     assert httpx.head(f"{server.url}/healthz").status_code == 503
+
+
+def test_why_workers_died_is_for_the_daemon_s_owner(server: ApiServer, local: httpx.Client, daemon: FakeDaemon) -> None:
+    daemon.reason = "KeyError: 'what someone has written'"
+    for path in ("/v1/models", "/v1/models/chat", "/healthz", "/readyz"):
+        assert "KeyError" not in httpx.get(f"{server.url}{path}").text
+    assert "KeyError" in local.get("/control/snapshot").text
 
 
 def test_openapi(server: ApiServer) -> None:

@@ -91,11 +91,12 @@ def test_completion_stream(client: openai.OpenAI) -> None:
     assert chunks[-1].usage is not None
 
 
-def test_models(client: openai.OpenAI) -> None:
+def test_models(client: openai.OpenAI, daemon: FakeDaemon) -> None:
+    daemon.reason = "KeyError: 'what another tenant has written'"
     assert [model.id for model in client.models.list()] == ["chat", "paint", "sing", "org/chat"]
     model = client.models.retrieve("org/chat")
     assert (model.id, model.object, model.owned_by) == ("org/chat", "model", "aquahost")
-    assert model.model_extra == {"kind": "llm", "state": "ready", "reason": None, "max_context": None}
+    assert model.model_extra == {"kind": "llm", "state": "ready", "max_context": None}
     with pytest.raises(openai.NotFoundError) as failure:
         client.models.retrieve("none")
     assert failure.value.code == "model_not_found"

@@ -63,6 +63,18 @@ def test_a_wrong_key_is_wrong_on_the_socket_too() -> None:
         gate.tenant({**UNIX, "headers": [(b"authorization", b"Bearer wrong")]})
 
 
+@pytest.mark.parametrize(
+    "hosts", [[b"evil.example"], [b"localhost", b"evil.example"], [b"\xe4"], [b"["], [b"127.0.0.1."]]
+)
+def test_foreign_names(hosts: list[bytes]) -> None:
+    gate = Gatekeeper(fake_settings())
+    headers = [(b"host", host) for host in hosts]
+    with pytest.raises(ForbiddenError):
+        gate.refuse_foreign_names({**TCP, "headers": headers})
+    gate.refuse_foreign_names({**UNIX, "headers": headers})
+    gate.refuse_foreign_names(TCP)  # HTTP/1.0 needs no name, and no browser speaks it
+
+
 def test_images_expire() -> None:
     clock = VirtualClock()
     store = MediaStore(clock, keep_s=10)

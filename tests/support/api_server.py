@@ -16,6 +16,7 @@ import uvloop
 from fastapi import FastAPI
 
 from aquahost.api.app import build_app
+from aquahost.api.http_protocol import ApiHttpProtocol
 from fake_daemon import FakeDaemon
 
 
@@ -33,7 +34,7 @@ class ApiServer:
             unix = socket.socket(socket.AF_UNIX)
             unix.bind(str(socket_path))
             self._listeners.append(unix)
-        config = uvicorn.Config(app, http="httptools", log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(app, http=ApiHttpProtocol, log_level="critical", lifespan="off", ws="none")
         config.timeout_graceful_shutdown = 1
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +79,7 @@ class _QuietServer(uvicorn.Server):
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve `app` in the running event loop on a TCP port of its own; yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", log_level="critical", lifespan="off", ws="none")
+    config = uvicorn.Config(app, http=ApiHttpProtocol, log_level="critical", lifespan="off", ws="none")
     config.timeout_graceful_shutdown = 1
     server = _QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

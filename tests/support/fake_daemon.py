@@ -86,8 +86,8 @@ class FakeStream:
 class FakeDaemon:
     """Hosts "chat" and "org/chat" (llm), "paint" (image) and "sing" (audio)."""
 
-    def __init__(self, settings: Settings | None = None, script: Script | None = None) -> None:
-        self.settings = settings or fake_settings()
+    def __init__(self, settings: Settings | None = None, script: Script | None = None, *, max_queue: int = 256) -> None:
+        self.settings = settings or fake_settings(max_queue)
         self.script = script or answer
         self.refuse: Exception | None = None
         """Raised by `submit`."""
@@ -95,6 +95,8 @@ class FakeDaemon:
         self.calls: list[tuple[object, ...]] = []
         self.problems: list[str] = []
         self.unready: list[str] = []
+        self.reason: str | None = None
+        """Why workers died, in the snapshot."""
         self.logs = Path("/nonexistent")
         self.stopped = asyncio.Event()
         """Set to end the event stream, as when the daemon stops."""
@@ -184,7 +186,7 @@ class FakeDaemon:
             gpu=0,
             pid=1,
             restarts=0,
-            reason=None,
+            reason=self.reason,
             load=None,
             footprint=None,
             stats=None,
@@ -195,10 +197,10 @@ class FakeDaemon:
         )
 
 
-def fake_settings(**parts: object) -> Settings:
+def fake_settings(max_queue: int = 256, **parts: object) -> Settings:
     """Settings with the fake's models; `parts` are `host` and `tenants`."""
     kinds = {"chat": "llm", "paint": "image", "sing": "audio", "org/chat": "llm"}
-    models = {name: {"kind": kind, "source": "x"} for name, kind in kinds.items()}
+    models = {name: {"kind": kind, "source": "x", "max_queue": max_queue} for name, kind in kinds.items()}
     return Settings.model_validate({"models": models, **parts})
 
 

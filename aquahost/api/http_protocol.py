@@ -1,0 +1,35 @@
+"""HTTP/1.1 as uvicorn speaks it, but for pipelining."""
+
+from __future__ import annotations
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class SecondRequestError(Exception):
+    """Bytes of another request have come while the connection's first one is being answered."""
+
+
+class ApiHttpProtocol(HttpToolsProtocol):
+    """A connection that takes one request at a time, so that it is always read and its end is always seen.
+
+    uvicorn queues pipelined requests and stops reading: a client that leaves then goes unnoticed, and its prompts run
+    on for nobody. Here whatever follows a request that is still being answered (browsers and HTTP libraries send
+    nothing) ends the connection, and the first request with it.
+    """
+
+    def on_message_begin(self) -> None:
+        """Begin a request, or have the parser fail."""
+        if self._answering:
+            raise SecondRequestError
+        super().on_message_begin()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed. In the midst of a reply there is no room for another: end the connection."""
+        if self._answering:
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
