@@ -1,8 +1,12 @@
-"""HTTP/1.1 as uvicorn speaks it, but for pipelining."""
+"""HTTP/1.1 as uvicorn speaks it, but for pipelining and offers of another protocol."""
 
 from __future__ import annotations
 
+import re
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_OFFER = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class SecondRequestError(Exception):
@@ -15,7 +19,17 @@ class ApiHttpProtocol(HttpToolsProtocol):
     uvicorn queues pipelined requests and stops reading: a client that leaves then goes unnoticed, and its prompts run
     on for nobody. Here whatever follows a request that is still being answered (browsers and HTTP libraries send
     nothing) ends the connection, and the first request with it.
+
+    An offer of another protocol (HTTP/2 by Java's client and `curl --http2`) is passed over, as RFC 9110 7.8 allows:
+    the parser would take the request's body for that protocol's bytes. A head that comes in pieces is not looked at.
     """
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes from the client."""
+        if not self._answering:
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"", head) + end + body
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Begin a request, or have the parser fail."""

@@ -105,6 +105,24 @@ def test_a_prompt_longer_than_the_context_is_refused_streamed_or_not(client: ope
         assert refused.value.code == "context_length_exceeded"
 
 
+def test_a_client_that_leaves_frees_its_blocks(host: ServedDaemon, client: openai.OpenAI) -> None:
+    def blocks_free(models: dict[str, ModelView]) -> bool:
+        stats = models["chat"].stats
+        return stats is not None and stats.kv_blocks_free == stats.kv_blocks > 0
+
+    wait_for(host, lambda models: models["chat"].state is ModelState.READY)
+    asked: dict[str, Any] = {"model": "chat", "messages": CHAT, "max_tokens": 900, "extra_body": {"ignore_eos": True}}
+    streams = [client.chat.completions.create(**asked, stream=True) for _ in range(3)]
+    for stream in streams:
+        next(iter(stream))
+    wait_for(host, lambda models: models["chat"].queue == 3 and not blocks_free(models))
+    for stream in streams:
+        stream.close()
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(**asked, timeout=0.3)
+    wait_for(host, lambda models: models["chat"].queue == 0 and blocks_free(models))
+
+
 def test_an_image_is_painted_alike_for_the_same_seed(client: openai.OpenAI) -> None:
     replies = [
         client.images.generate(model="paint", prompt="a red circle", size="64x64", extra_body={"seed": 7})
