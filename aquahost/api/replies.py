@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ class EventEncoder(Protocol):
         ...
 
 
-class _PromptResponse(Response):
+class _PromptResponse(Response, ABC):
     """Submits the prompts when the server runs it, so that they live exactly as long as this call.
 
     An ASGI application of its own: Starlette neither cancels handlers of clients that leave, nor streams without a
@@ -107,8 +108,9 @@ class _PromptResponse(Response):
             except ClientGoneError:
                 return
 
+    @abstractmethod
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+        """Send the reply; ended at once when the client leaves."""
 
 
 class CollectedResponse(_PromptResponse):
