@@ -3,7 +3,9 @@
 set -eu
 
 # Settings of your own daemon are not the demo's.
-unset AQUAHOST_SOCKET AQUAHOST_CONFIG AQUAHOST_LOG_DIR
+for name in $(env | sed -n 's/^\(AQUAHOST_[A-Za-z0-9_]*\)=.*/\1/p'); do
+    [ "$name" = AQUAHOST_CACHE_DIR ] || unset "$name"
+done
 
 out=${DEMO_OUTPUT:-demo-output}
 mkdir -p "$out"

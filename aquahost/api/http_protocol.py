@@ -21,12 +21,16 @@ class ApiHttpProtocol(HttpToolsProtocol):
     nothing) ends the connection, and the first request with it.
 
     An offer of another protocol (HTTP/2 by Java's client and `curl --http2`) is passed over, as RFC 9110 7.8 allows:
-    the parser would take the request's body for that protocol's bytes. A head that comes in pieces is not looked at.
+    the parser would take the request's body for that protocol's bytes. Where the head comes in pieces that still
+    happens, and the request is refused for its empty body.
     """
+
+    _in_message = False
+    """From a request's first byte to its last: what comes then is never changed, or the connection lost its framing."""
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes from the client."""
-        if not self._answering:
+        if not self._in_message:
             head, end, body = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + body
         super().data_received(data)
@@ -35,7 +39,13 @@ class ApiHttpProtocol(HttpToolsProtocol):
         """Begin a request, or have the parser fail."""
         if self._answering:
             raise SecondRequestError
+        self._in_message = True
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """The request has come whole."""
+        self._in_message = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed. In the midst of a reply there is no room for another: end the connection."""

@@ -37,29 +37,49 @@ def last_lines(path: Path, lines: int) -> tuple[bytes, int]:
     return b"\n".join(kept[-lines - complete :]) if lines else b"", end
 
 
-def read_from(path: Path, offset: int) -> tuple[bytes, int]:
-    """Up to a block written since `offset`, and the new offset; from the start if the file has shrunk or is new."""
-    try:
-        size = path.stat().st_size
-        if size < offset:
-            offset = 0
-        if size == offset:
-            return b"", offset
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(_BLOCK_BYTES)
-    except FileNotFoundError:
-        return b"", 0
-    return data, offset + len(data)
+class LogTail:
+    """Reads what is appended to a log file, which may be cut to its last lines or replaced meanwhile."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        """Begin at `offset`, the file's length so far."""
+        self._path = path
+        self._offset = offset
+        self._inode = self._stat()[0]
+
+    def read(self) -> bytes:
+        """Up to a block of what is new: nothing right after a cut, all of it in a new file."""
+        inode, size = self._stat()
+        if inode != self._inode:
+            self._inode, self._offset = inode, 0
+        self._offset = min(self._offset, size)
+        if size == self._offset:
+            return b""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(_BLOCK_BYTES)
+        except FileNotFoundError:
+            return b""
+        self._offset += len(data)
+        return data
+
+    def _stat(self) -> tuple[int, int]:
+        """Inode and size; zeros for no such file."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_size
 
 
 async def log_text(path: Path, lines: int, *, ended: Callable[[], bool]) -> AsyncGenerator[bytes]:
     """The last `lines` lines, then everything new until `ended`. Files are read in another thread."""
     data, offset = await asyncio.to_thread(last_lines, path, lines)
     yield data
+    tail = LogTail(path, offset)
     while True:
         last = ended()
-        data, offset = await asyncio.to_thread(read_from, path, offset)
+        data = await asyncio.to_thread(tail.read)
         if data:
             yield data
         if last:

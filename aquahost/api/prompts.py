@@ -94,8 +94,13 @@ class PromptGroup:
         """Wait for every prompt's first output; raises the error of a prompt that failed before it made anything."""
         batch: Batch = []
         for index, stream in enumerate(self._streams):
+            before = self._failure
             outputs = self._sifted(index, await stream.take())
-            if self._failure is not None and not any(isinstance(output, Tokens | Artifact) for output in outputs):
+            if (
+                self._failure is not before
+                and self._failure is not None
+                and not any(isinstance(output, Tokens | Artifact) for output in outputs)
+            ):
                 raise self._failure
             batch.append((index, outputs))
         return batch

@@ -52,12 +52,15 @@ def bench(
       aquahost bench all -o json     everything, for docs/benchmarks.md
     """
     # The daemons being measured must end with us, also when we are asked to end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     names = list(_MEASURES) if measure is Measure.ALL else [measure.value]
     results: dict[str, list[Figure]] = {}
-    for name in names:
-        say(f"measuring {name} …")
-        results[name] = _measure(name)()
+    try:
+        for name in names:
+            say(f"measuring {name} …")
+            results[name] = _measure(name)()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     _show(results, output)
     if any(figure.met is False for figures in results.values() for figure in figures):
         say("some figures miss their bar")

@@ -172,7 +172,7 @@ class ModelSettings(_Settings):
     """denoising steps where the request does not say."""
     max_steps: int = Field(default=200, ge=1)
     """most denoising steps of a request."""
-    guidance: float | None = Field(default=None, ge=0)
+    guidance: float | None = Field(default=None, ge=0, le=1000)
     """guidance scale where the request does not say."""
     size_px: int | None = Field(default=None, ge=8)
     """width and height where the request does not say."""

@@ -16,15 +16,17 @@ class Nvml:
         self._open = True
 
     def find(self, uuid: str) -> Any:
-        """The library's handle of a GPU, or None if it knows no such GPU.
+        """The library's handle of a GPU, or None if it knows not it, or not its memory (integrated GPUs, some vGPUs).
 
         CUDA numbers the visible GPUs and NVML all of them, so only the UUID means the same to both. A MIG instance
         has a UUID of another form and is not found.
         """
         try:
-            return self._library.device_get_handle_by_uuid(uuid)
+            gpu = self._library.device_get_handle_by_uuid(uuid)
+            self._library.device_get_memory_info_v2(gpu)
         except self._library.NvmlError:
             return None
+        return gpu
 
     def free_bytes(self, gpu: Any) -> int:
         """Free memory of a GPU by handle. Raises DriverError."""

@@ -186,6 +186,17 @@ def test_gpus_that_nvml_knows_need_no_context(
     assert inner.live().contexts == 0
 
 
+def test_a_gpu_whose_memory_nvml_never_tells_is_read_through_a_context(
+    driver: Any, inner: EmulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuids = [reading.uuid for reading in read_gpus(inner)]
+    monkeypatch.setattr(device_module, "open_nvml", lambda: Nvml(FakeNvml(dict.fromkeys(uuids, -1))))
+    monitor = GpuMonitor(driver)
+    assert [reading.free_bytes for reading in monitor.read()] == [64 * MIB] * len(uuids)
+    monitor.close()
+    assert inner.live().contexts == 0
+
+
 def test_a_monitor_that_cannot_be_made_lets_nvml_go(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = FakeNvml({})
     monkeypatch.setattr(device_module, "open_nvml", lambda: Nvml(nvml))

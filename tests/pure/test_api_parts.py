@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aquahost.api.auth import Gatekeeper, on_unix_socket
 from aquahost.api.errors import ForbiddenError, UnauthorizedError
-from aquahost.api.logs import last_lines, log_text, read_from
+from aquahost.api.logs import LogTail, last_lines, log_text
 from aquahost.api.media_store import MediaStore
 from aquahost.api.prompts import ClientGoneError, PromptGroup, while_connected
 from aquahost.clock import VirtualClock
@@ -113,7 +113,21 @@ def test_last_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[str], 
 
 def test_a_log_that_is_not_there(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none", 5) == (b"", 0)
-    assert read_from(tmp_path / "none", 7) == (b"", 0)
+    assert LogTail(tmp_path / "none", 7).read() == b""
+
+
+def test_a_tail_goes_on_after_a_cut_and_begins_a_new_file_at_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\n")
+    tail = LogTail(path, 8)
+    path.write_bytes(b"two\n")  # the same file, cut
+    assert tail.read() == b""
+    with path.open("ab") as file:
+        file.write(b"three\n")
+    assert tail.read() == b"three\n"
+    (tmp_path / "new").write_bytes(b"another\n")
+    (tmp_path / "new").rename(path)
+    assert tail.read() == b"another\n"
 
 
 async def test_a_log_that_never_rests_still_ends(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def probe(
 
     One goes past `window`, the smallest one, if `max_context` and the time allow it. Uses the first KV blocks and two
     slots (one prompt where there is no room for two), and leaves the tables as they were. Raises LoadError if the
-    logits differ or a forward fails.
+    logits differ or the paged forward fails.
     """
     layout = cache.layout
     long = PROBE_TOKENS + 2 * layout.block_tokens
@@ -50,11 +50,13 @@ def probe(
     generator = torch.Generator().manual_seed(1)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in lengths]
+    expected = _ordinary(model, prompts, device)
     try:
-        expected = _ordinary(model, prompts, device)
         found = _paged(runner, tables, layout, device, prompts)
     except UnsupportedAttentionError as error:
         raise LoadError(f"{type(model).__name__} cannot be served: {error}") from error
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # no fault of the model
     except (TypeError, AttributeError, RuntimeError, ValueError, IndexError, KeyError) as error:
         raise LoadError(f"{type(model).__name__} cannot be served: its forward fails with ours: {error}") from error
     _compare(type(model).__name__, expected, found, layout.dtype)

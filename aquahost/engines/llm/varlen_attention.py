@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Collection
 
 import numpy as np
@@ -12,6 +13,8 @@ from aquahost.engines.llm.batch import ChunkInput, PackedBatch, pack
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.kv_cache import KvCache
 from aquahost.engines.llm.paged_attention import AttentionCall
+
+logger = logging.getLogger(__name__)
 
 _KERNEL_DTYPES = (torch.float16, torch.bfloat16)
 
@@ -57,7 +60,10 @@ class VarlenAttention:
             with torch.inference_mode():
                 for window in set(windows):
                     step.attend(AttentionCall(0, query, key, key, None, window)).sum().item()  # waits for the kernel
-        except (RuntimeError, ValueError, TypeError):
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise  # the GPU is full, or its context broken: gathering would fare no better
+        except (RuntimeError, ValueError, TypeError) as error:
+            logger.warning("no paged kernel for this arena, blocks are gathered instead: %s", error)
             return False
         finally:
             self.tables.release(slot)

@@ -75,7 +75,9 @@ class EmulatedDriver(DeviceCalls, MemoryCalls, MappingCalls, StreamCalls, CopyCa
                     state.dismiss(stream)
         state.await_dismissed()
         with state.mutex:
-            for region in state.regions:
+            for region in list(state.regions):
+                if region.gone:  # another thread is freeing it
+                    continue
                 with state.retiring(region):
                     if region.allocation is None:
                         state.memory.unmap(region.address, region.nbytes)
