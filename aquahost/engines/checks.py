@@ -18,9 +18,6 @@ def check_entry(settings: ModelSettings) -> None:
     ):
         if value is not None and value > limit:
             raise LoadError(f"{key}: {value} is more than {limit_key} ({limit}); lower the one or raise the other")
-    guidance = settings.guidance
-    if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
-        raise LoadError(f"guidance: {guidance:g} does not lie between 0 and {MAX_GUIDANCE:.0f}")
 
 
 def check_text(asked: str, *, param: str, max_bytes: int | None = None) -> str:

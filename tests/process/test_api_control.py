@@ -125,7 +125,9 @@ def test_logs_follow(local: httpx.Client, tmp_path: Path, server: ApiServer, dae
         with log.open("a") as file:
             file.write("two\n")
         assert next(lines) == "two"
-        log.write_text("3\n")
+        new = tmp_path / "new.log"
+        new.write_text("3\n")
+        new.rename(log)
         assert next(lines) == "3"
         server.call(daemon.stopped.set)
         assert list(lines) == []
