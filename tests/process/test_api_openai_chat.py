@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import openai
-import pytest
 
 from api_server import ApiServer
 from aquahost.messages.prompts import (
@@ -15,23 +12,6 @@ from fake_daemon import INPUT_TOKENS, WORDS, FakeDaemon
 
 REPLY = "".join(WORDS)
 MESSAGES = [{"role": "user", "content": "Hi"}]
-
-
-@pytest.fixture
-def daemon() -> FakeDaemon:
-    return FakeDaemon()
-
-
-@pytest.fixture
-def server(daemon: FakeDaemon) -> Iterator[ApiServer]:
-    with ApiServer(daemon) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
-        yield made
 
 
 def test_chat(client: openai.OpenAI, daemon: FakeDaemon) -> None:

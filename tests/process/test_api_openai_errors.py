@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import openai
 import pytest
 
@@ -17,23 +15,6 @@ from fake_daemon import WORDS, FakeDaemon, FakeStream
 
 REPLY = "".join(WORDS)
 MESSAGES = [{"role": "user", "content": "Hi"}]
-
-
-@pytest.fixture
-def daemon() -> FakeDaemon:
-    return FakeDaemon()
-
-
-@pytest.fixture
-def server(daemon: FakeDaemon) -> Iterator[ApiServer]:
-    with ApiServer(daemon) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
-        yield made
 
 
 def test_unknown_model(client: openai.OpenAI) -> None:

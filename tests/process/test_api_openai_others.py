@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import httpx
 import openai
@@ -19,23 +18,6 @@ from fake_daemon import INPUT_TOKENS, PNG, WAV, WORDS, FakeDaemon
 
 REPLY = "".join(WORDS)
 MESSAGES = [{"role": "user", "content": "Hi"}]
-
-
-@pytest.fixture
-def daemon() -> FakeDaemon:
-    return FakeDaemon()
-
-
-@pytest.fixture
-def server(daemon: FakeDaemon) -> Iterator[ApiServer]:
-    with ApiServer(daemon) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
-        yield made
 
 
 def test_completion(client: openai.OpenAI, daemon: FakeDaemon) -> None:

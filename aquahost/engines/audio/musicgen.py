@@ -15,7 +15,8 @@ from aquahost.engines.audio.sound import FORMATS, as_samples, encode_sound
 from aquahost.engines.checkpoint import find_weights
 from aquahost.engines.checks import check_duration, check_format, check_guidance, check_text
 from aquahost.engines.device import EngineDevice
-from aquahost.engines.diffusion.load import choose_dtype, load_errors
+from aquahost.engines.diffusion.load import load_errors, stored_dtype
+from aquahost.engines.dtypes import choose_dtype
 from aquahost.engines.engine import ReportProgress
 from aquahost.engines.gate import Arrive
 from aquahost.engines.gated import Job, Made
@@ -46,7 +47,7 @@ def load_musicgen(path: Path, settings: ModelSettings, device: EngineDevice, rep
     weights = find_weights(path)
     if weights is None:
         raise LoadError(f"{path} has no weights: there is no model*.safetensors")
-    dtype = choose_dtype(settings, device.torch_device, weights.float_dtype)
+    dtype = choose_dtype(settings, device.torch_device, stored_dtype(weights.float_dtype))
     total_bytes = weights.loaded_bytes(dtype.itemsize)
     device.require(total_bytes, f"the weights of {config.model_type}")
     report(LoadProgress("loading weights", 0, total_bytes))

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from aquahost.config.settings import ModelSettings
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.diffusion.pipeline_folder import Component, PipelineFolder
+from aquahost.engines.dtypes import choose_dtype
 from aquahost.engines.engine import ReportProgress
 from aquahost.errors import LoadError
 from aquahost.messages.wire import LoadProgress
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED = {"F64": torch.float32, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -32,13 +32,9 @@ class LoadedPipeline:
     weights_bytes: int
 
 
-def choose_dtype(settings: ModelSettings, device: torch.device, stored: str | None) -> torch.dtype:
-    """The dtype weights are loaded in; `stored` is the files' own, as safetensors names it."""
-    if settings.dtype != "auto":
-        return _DTYPES[settings.dtype]
-    if device.type == "cpu":
-        return torch.float32
-    return _STORED.get(stored or "", torch.float32)
+def stored_dtype(name: str | None) -> torch.dtype:
+    """The dtype to use for weights that safetensors names `name`; float32 where torch computes in no such format."""
+    return _STORED.get(name or "", torch.float32)
 
 
 def load_pipeline(
@@ -48,7 +44,7 @@ def load_pipeline(
     import diffusers
 
     largest = max(folder.components, key=lambda component: component.weights.loaded_bytes(None))
-    dtype = choose_dtype(settings, device.torch_device, largest.weights.float_dtype)
+    dtype = choose_dtype(settings, device.torch_device, stored_dtype(largest.weights.float_dtype))
     sizes_bytes = {part.name: part.weights.loaded_bytes(dtype.itemsize) for part in folder.components}
     total_bytes = sum(sizes_bytes.values())
     device.require(total_bytes, f"the weights of {folder.class_name}")

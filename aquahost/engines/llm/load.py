@@ -10,6 +10,7 @@ import torch
 from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.checkpoint import read_checkpoint
 from aquahost.engines.device import EngineDevice
+from aquahost.engines.dtypes import choose_dtype
 from aquahost.engines.engine import ReportProgress
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.context import choose_context
@@ -23,7 +24,7 @@ from aquahost.engines.llm.refusals import check_config, check_window, stated_win
 from aquahost.engines.llm.runner import ModelRunner, PagedAttention
 from aquahost.engines.llm.tokenization import PromptEncoder
 from aquahost.engines.llm.varlen_attention import VarlenAttention, varlen_is_available
-from aquahost.engines.llm.weights import choose_dtype, load_weights
+from aquahost.engines.llm.weights import load_weights, stored_dtype
 from aquahost.engines.quiet import quiet_transformers
 from aquahost.engines.source import resolve_source
 from aquahost.errors import LoadError
@@ -44,7 +45,7 @@ def load_llm(
     folder = resolve_source(settings)
     config = _load_config(folder, settings)
     checkpoint = read_checkpoint(folder, stated=getattr(config, "transformers_weights", None))
-    dtype = choose_dtype(settings, config, device)
+    dtype = choose_dtype(settings, device.torch_device, stored_dtype(config))
     device.require(checkpoint.loaded_bytes(dtype.itemsize), f"the weights of {name}")
     tokenizer = _load_tokenizer(folder, settings)
     model = load_weights(folder, settings, dtype, checkpoint, device, report)

@@ -44,13 +44,8 @@ class ByteProgress:
             self._report(LoadProgress("loading weights", self._done_bytes, self._total_bytes))
 
 
-def choose_dtype(settings: ModelSettings, config: Any, device: EngineDevice) -> torch.dtype:
-    """The entry's dtype; "auto" is the checkpoint's on a GPU and float32 on a CPU."""
-    if settings.dtype != "auto":
-        chosen: torch.dtype = getattr(torch, settings.dtype)
-        return chosen
-    if device.torch_device.type == "cpu":
-        return torch.float32
+def stored_dtype(config: Any) -> torch.dtype:
+    """The dtype that a model's config states; bfloat16 where it states none."""
     stated = getattr(config, "dtype", None)
     return stated if isinstance(stated, torch.dtype) else torch.bfloat16
 
