@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import gc
 import ipaddress
 import logging
@@ -25,6 +26,7 @@ from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
@@ -124,6 +126,7 @@ async def _run(
         worker_driver=driver_spec,
         read_gpus=monitor.read,
         clock=SystemClock(),
+        find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
     )
     server = _HttpServer(_http_config(daemon))
     _stop_on_signals(daemon)
@@ -202,11 +205,12 @@ def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]
     node_dir.mkdir(mode=0o700)
     node = EmulatedNode(path=str(node_dir), **emulated.model_dump())
     try:
-        driver = load(host.driver, node)
-    except (DriverUnavailableError, DriverError, OSError) as error:
+        driver = load(host.driver, node, host.partition, str(run_dir / "parts"))
+    except (DriverUnavailableError, DriverError, OSError, ValueError) as error:
         raise StartError(f"no GPU driver: {error}") from error
     if driver_name(driver) == "cuda":
-        return driver, DriverSpec(choice="cuda")
+        partition_path = str(run_dir / "parts") if host.partition > 1 else None
+        return driver, DriverSpec(choice="cuda", partition=host.partition, partition_path=partition_path)
     because = why_not_cuda(driver)
     logger.warning(
         "EMULATED DRIVER: %d pretended GPUs, models run on the CPU%s",

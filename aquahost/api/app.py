@@ -19,6 +19,7 @@ from aquahost.api.health import add_health_routes
 from aquahost.api.host_guard import HostGuard
 from aquahost.api.images import add_image_routes
 from aquahost.api.media_store import MediaStore
+from aquahost.api.metrics import add_metrics_route
 from aquahost.api.models import add_model_routes
 from aquahost.api.openapi import install_openapi
 from aquahost.api.prompts import ClientGoneError
@@ -60,6 +61,7 @@ def build_app(daemon: Daemon) -> FastAPI:
     add_image_routes(app, front, MediaStore(SystemClock()))
     add_audio_routes(app, front)
     add_health_routes(app, daemon)
+    add_metrics_route(app, front)
     add_control_routes(app, front)
     install_openapi(app)
     return app

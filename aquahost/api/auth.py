@@ -11,6 +11,8 @@ from starlette.types import Scope
 from aquahost.api.errors import ForbiddenError, UnauthorizedError
 from aquahost.config.settings import Settings
 
+_PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
+
 DEFAULT_TENANT = "default"
 """Whoever asks where models.yaml names no tenants, and the daemon's own user on the Unix socket."""
 
@@ -70,6 +72,19 @@ class Gatekeeper:
                         "of these as the host, or name tenants with keys in models.yaml"
                     )
 
+    def require_watcher(self, scope: Scope) -> None:
+        """Pass whoever may read figures: programs on this machine, and others that carry the admin key or a tenant's.
+
+        On loopback a proxy passes on what comes from elsewhere, and a web page may have pointed its own name here, so
+        requests of these two kinds are taken for strangers'.
+        """
+        if on_unix_socket(scope) or _from_this_machine(scope):
+            return
+        key = _bearer_token(scope)
+        if self._admin_key is not None and key is not None and hmac.compare_digest(key, self._admin_key):
+            return
+        self.tenant(scope)
+
     def require_control(self, scope: Scope) -> None:
         """Pass requests on the Unix socket, and others that carry the admin key."""
         if on_unix_socket(scope):
@@ -104,6 +119,27 @@ def _refuse_foreign_pages(scope: Scope) -> None:
         return
     if not _cannot_be_rebound(_host_name(origin.decode("latin-1"))):
         raise ForbiddenError("web pages may not use this API unless models.yaml names tenants with keys")
+
+
+def _from_this_machine(scope: Scope) -> bool:
+    """Whether a program on this machine asks, by an address or by localhost, for itself."""
+    client = scope.get("client")
+    if client is None or not _is_loopback(client[0]):
+        return False
+    names = {name for name, _ in scope["headers"]}
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return not names & _PROXY_HEADERS and all(
+        _cannot_be_rebound(_host_name("//" + host.decode("latin-1"))) for host in hosts
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _host_name(url: str) -> str:

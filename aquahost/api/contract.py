@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aquahost.config.settings import Settings
 from aquahost.events import Event
+from aquahost.messages.figures import LendingFigures
 from aquahost.messages.prompts import Output, Request
 from aquahost.messages.snapshot import Snapshot
 
@@ -66,6 +67,10 @@ class Daemon(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
+        ...
+
+    def lending_figures(self) -> LendingFigures:
+        """What lending has come to since the daemon started."""
         ...
 
     def health(self) -> list[str]:

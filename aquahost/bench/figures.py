@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import msgspec
 
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
     """One measured value, with the bar it is held to."""
 
     name: str
@@ -35,7 +35,8 @@ def at_least(name: str, value: float, unit: str, bar: float, note: str = "") -> 
     return Figure(name=name, value=value, unit=unit, bar=f">= {bar:g}", met=value >= bar, note=note)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
     """Machine, date and commit of a measurement."""
 
     machine: str

@@ -22,6 +22,11 @@ _MEASURES = {
     "engine": "aquahost.bench.engine:measure_engine",
     "stream": "aquahost.bench.stream_cost:measure_stream_cost",
     "serving": "aquahost.bench.serving:measure_serving",
+    "paging": "aquahost.bench.paging:measure_paging",
+    "overlap": "aquahost.bench.overlap:measure_overlap",
+    "recall": "aquahost.bench.recall:measure_recall",
+    "broker": "aquahost.bench.broker:measure_broker",
+    "long-prompt": "aquahost.bench.long_prompt:measure_long_prompt",
 }
 
 
@@ -37,6 +42,11 @@ class Measure(StrEnum):
     ENGINE = "engine"
     STREAM = "stream"
     SERVING = "serving"
+    PAGING = "paging"
+    OVERLAP = "overlap"
+    RECALL = "recall"
+    BROKER = "broker"
+    LONG_PROMPT = "long-prompt"
 
 
 def bench(

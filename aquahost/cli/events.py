@@ -10,8 +10,9 @@ import typer
 
 from aquahost.cli.output import Column, Form, FormOption, one_line, write_data, write_line, write_table
 from aquahost.cli.surroundings import surroundings
-from aquahost.events import Event
+from aquahost.events import Event, EventKind
 
+_KIND_WIDTH = max(len(kind) for kind in EventKind)
 _COLUMNS = (Column("AT"), Column("KIND"), Column("MESSAGE"))
 
 
@@ -22,7 +23,8 @@ def events(
 ) -> None:
     """Show what happened, as it happens with -f.
 
-    With `-f -o json` each line is one event.
+    Models that load, park and wake, leases granted and recalled, workers that die, prompts from queue to end. With
+    `-f -o json` each line is one event.
 
     Examples:
 
@@ -51,7 +53,7 @@ def events(
 
 def _write_line(event: Event, form: Form) -> None:
     if form is Form.TABLE:
-        write_line(f"{event.at}  {event.kind:<16}  {one_line(event.message)}")
+        write_line(f"{event.at}  {event.kind:<{_KIND_WIDTH}}  {one_line(event.message)}")
     elif form is Form.JSON:
         write_line(msgspec.json.encode(event).decode())
     else:

@@ -24,11 +24,17 @@ COMMANDS = (
     LazyCommand("events", "aquahost.cli.events:events", "Show what happened, as it happens with -f.", _DAEMON),
     LazyCommand("ps", "aquahost.cli.ps:ps", "List the models: state, GPU, memory, queue.", _MODELS),
     LazyCommand("gpus", "aquahost.cli.gpus:gpus", "List the GPUs and what fills their memory.", _MODELS),
+    LazyCommand(
+        "leases", "aquahost.cli.leases:leases", "List the leases: which GPU lends memory to which model.", _MODELS
+    ),
     LazyCommand("load", "aquahost.cli.load:load", "Load models and wait until they are ready.", _MODELS),
     LazyCommand("unload", "aquahost.cli.unload:unload", "Unload models, giving their prompts time to end.", _MODELS),
     LazyCommand("run", "aquahost.cli.run:run", "Ask a model: stream text, save an image or a sound.", _PROMPTS),
     LazyCommand("queue", "aquahost.cli.queue:queue", "List the live prompts.", _PROMPTS),
     LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts.", _PROMPTS),
+    LazyCommand(
+        "doctor", "aquahost.cli.doctor.command:doctor", "Look for what keeps models from running or lending.", _MORE
+    ),
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
     LazyCommand(
         "bench",
@@ -44,8 +50,8 @@ Without a models.yaml, `aquahost up` hosts a small packaged demo.
 Exit codes: {"; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items())}.
 
 Variables: AQUAHOST_CONFIG names the models.yaml, AQUAHOST_SOCKET the daemon's socket; AQUAHOST_HOST__PORT=9000 \
-sets host.port, and so on for all of host and scheduler; AQUAHOST_RUNTIME_DIR and AQUAHOST_STATE_DIR (its logs) set a \
-second daemon apart; NO_COLOR turns colours off.
+sets host.port, and so on for all of host, scheduler and leasing; AQUAHOST_RUNTIME_DIR and AQUAHOST_STATE_DIR (its \
+logs) set a second daemon apart; NO_COLOR turns colours off.
 """
 
 

@@ -70,6 +70,8 @@ def find_models(snapshot: Snapshot, names: Sequence[str]) -> list[ModelView]:
 
 def state_cell(model: ModelView) -> Cell:
     """The state in its colour, with the share loaded so far."""
+    if model.state is ModelState.READY and parked_in(model):
+        return Cell("parked", DIM)
     text = str(model.state)
     if model.state is ModelState.LOADING and model.load is not None and model.load.total > 0:
         text += f" {100 * min(model.load.done, model.load.total) // model.load.total}%"
@@ -84,9 +86,16 @@ def note(model: ModelView) -> str:
         case ModelState.READY:
             ready = f"ready for {format_seconds(model.ready_for_s or 0)}"
             died = f"; restarted {model.restarts}x: {one_line(model.reason or '')}" if model.restarts else ""
-            return f"{ready}{died}"
+            parked = f"; parked {place}, wakes with its next prompt" if (place := parked_in(model)) else ""
+            return f"{ready}{parked}{died}"
         case _:
             return one_line(model.reason or "")
+
+
+def parked_in(model: ModelView) -> str:
+    """Where a parked model's weights lie, in words; "" for one that is not parked."""
+    place = model.stats.parked if model.stats else ""
+    return "in host memory" if place == "host" else f"on {one_line(place)}" if place else ""
 
 
 def load_text(model: ModelView) -> str:

@@ -8,6 +8,7 @@ from aquahost.cli.models import SomeModelsArgument, find_models, note, size, sta
 from aquahost.cli.output import Cell, Column, Form, FormOption, NamesOption, write_data, write_line, write_table
 from aquahost.cli.surroundings import surroundings
 from aquahost.messages.snapshot import ModelView
+from aquahost.messages.wire import EngineStats, Footprint
 
 COLUMNS = (
     Column("NAME"),
@@ -16,6 +17,7 @@ COLUMNS = (
     Column("GPU", right=True),
     Column("WEIGHTS", right=True),
     Column("KV", right=True),
+    Column("BORROWED", right=True),
     Column("QUEUE", right=True),
     Column("RSS", right=True),
     Column("NOTE"),
@@ -30,8 +32,8 @@ def ps(
 ) -> None:
     """List the models: state, GPU, memory, queue.
 
-    WEIGHTS and KV lie on the GPU; RSS is the host memory of the model's process. QUEUE counts prompts, waiting and
-    running.
+    WEIGHTS and KV lie on the GPU, BORROWED on other ones; RSS is the host memory of the model's process. QUEUE counts
+    prompts, waiting and running. The weights of a parked model have left its GPU until its next prompt.
 
     Examples:
 
@@ -53,15 +55,27 @@ def ps(
 
 def model_row(model: ModelView) -> list[Cell | str]:
     """The model as a row under COLUMNS."""
-    footprint = model.footprint
+    weights_bytes, kv_bytes, borrowed_bytes = _sizes(model)
     return [
         model.name,
         model.kind,
         state_cell(model),
         "-" if model.gpu is None else str(model.gpu),
-        size(footprint.weights_bytes if footprint else None),
-        size(footprint.kv_bytes if footprint else None),
+        size(weights_bytes),
+        size(kv_bytes),
+        size(borrowed_bytes),
         f"{model.queue}/{model.max_queue}",
         size(model.resident_bytes),
         note(model),
     ]
+
+
+def _sizes(model: ModelView) -> tuple[int, int, int]:
+    """What the model holds of its GPU for weights and KV, and what it has borrowed.
+
+    Until its worker has reported, that is what it may come to hold.
+    """
+    footprint, stats = model.footprint or Footprint(), model.stats or EngineStats()
+    if stats.parked or stats.weights_bytes:
+        return stats.weights_bytes, stats.kv_bytes, stats.borrowed_bytes
+    return footprint.weights_bytes, footprint.kv_bytes, stats.borrowed_bytes

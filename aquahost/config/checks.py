@@ -8,15 +8,38 @@ from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
 from aquahost.config.settings import EmulatedSettings, Kind, ModelSettings
 from aquahost.config.yaml_tree import Value
+from aquahost.units import format_bytes, parse_bytes
 
 
 def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
     """Each contradiction between keys, as the key to change and what is wrong; ignores what is malformed."""
     top = _mapping(value)
+    yield from _pointless_for_emulated(_mapping(top.get("host")), _mapping(top.get("leasing")))
     yield from _missing_gpus(_mapping(top.get("host")), _mapping(top.get("models")))
     for name, model in _mapping(top.get("models")).items():
         yield from _contradictions(name, _mapping(model))
     yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
+
+
+def _pointless_for_emulated(host: dict[str, Value], leasing: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    if host.get("driver") != "emulated":
+        return
+    partition = host.get("partition")
+    if isinstance(partition, int) and partition > 1:
+        yield ("host", "partition"), "is for real GPUs; host.emulated.gpus says how many the emulated driver shows"
+    gpu_bytes = _size(_mapping(host.get("emulated")).get("gpu_bytes", EmulatedSettings().gpu_bytes))
+    headroom_bytes = _size(leasing.get("headroom_bytes", 0))
+    if leasing.get("enabled") is not False and headroom_bytes and gpu_bytes and headroom_bytes >= gpu_bytes:
+        why = f"leaves nothing to lend of GPUs of {format_bytes(gpu_bytes)}; lower it, or set leasing.enabled to false"
+        yield ("leasing", "headroom_bytes"), why
+
+
+def _size(value: Value) -> int:
+    """A size in bytes; 0 if it is malformed."""
+    try:
+        return parse_bytes(value) if isinstance(value, str | int) else 0
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _missing_gpus(host: dict[str, Value], models: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:

@@ -11,7 +11,7 @@ from aquahost.config.schema import Schema
 from aquahost.config.yaml_tree import Value, parse_scalar
 
 PREFIX = "AQUAHOST_"
-SECTIONS = ("host", "scheduler")
+SECTIONS = ("host", "scheduler", "leasing")
 """The sections whose keys can be set from the environment."""
 
 
@@ -55,4 +55,4 @@ def _unknown(variable: str, schema: Schema) -> str:
     names = [variable_of(path) for path in _settable(schema)]
     if near := difflib.get_close_matches(variable.upper(), names, n=1, cutoff=0.7):
         return f"unknown variable; did you mean {near[0]}?"
-    return "unknown variable; keys of host and scheduler can be set, like AQUAHOST_HOST__PORT"
+    return "unknown variable; keys of host, scheduler and leasing can be set, like AQUAHOST_HOST__PORT"

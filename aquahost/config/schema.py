@@ -75,9 +75,11 @@ class Schema:
         """What to say of a key that does not exist: the nearest valid one, its proper place, or all that exist."""
         parent, key = path[:-1], path[-1]
         known = self.keys(parent)
-        if near := difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.6):
+        near = difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.6)
+        elsewhere = [".".join(place) for place in self._places(key) if place[:-1] != parent]
+        if near and (not elsewhere or difflib.SequenceMatcher(None, key, near[0]).ratio() > 0.8):
             return f"unknown key; did you mean {near[0]}?"
-        if elsewhere := [".".join(place) for place in self._places(key) if place[:-1] != parent]:
+        if elsewhere:
             return f"unknown key here; it belongs to {elsewhere[0]}"
         return f"unknown key; allowed are {', '.join(known)}"
 

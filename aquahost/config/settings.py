@@ -95,6 +95,9 @@ class HostSettings(_Settings):
     driver: Literal["auto", "cuda", "emulated"] = "auto"
     """"auto" takes CUDA where there is a driver with a GPU, else the emulated one, and says so."""
     emulated: EmulatedSettings = EmulatedSettings()
+    partition: int = Field(default=1, ge=1, le=64)
+    """Show each real GPU as this many smaller ones, each with its share of the memory: to run several models that lend
+    to each other on one large GPU."""
     listen: Host = "127.0.0.1"
     """Address that the HTTP API listens on."""
     port: int = Field(default=8712, ge=0, le=65535)
@@ -122,6 +125,25 @@ class SchedulerSettings(_Settings):
     """Most tokens in one step of a language model, prefill chunks included."""
     max_batch: int = Field(default=64, ge=1)
     """Most prompts in one step of a language model."""
+
+
+class LeasingSettings(_Settings):
+    """How idle GPUs lend their memory."""
+
+    enabled: bool = True
+    """Lend and borrow at all."""
+    headroom_bytes: Bytes = 0
+    """Memory of each GPU that is never lent."""
+    recall_deadline_s: Seconds = Field(default=1.0, gt=0)
+    """How late memory that is wanted back may be, beyond the time that copying it takes. A borrower that takes twice as
+    long in all is killed and restarted."""
+    cooldown_s: Seconds = 5.0
+    """A GPU that took memory back lends no more for this long."""
+    linger_s: Seconds = 2.0
+    """How long memory that is no longer needed is kept before it is given back, or lent."""
+    park_after_s: Seconds | None = 300.0
+    """A model idle for this long moves its weights to a neighbour or to host memory, lends its GPU, and comes back with
+    its next prompt. null never parks."""
 
 
 class TenantSettings(_Settings):
@@ -168,6 +190,13 @@ class ModelSettings(_Settings):
     """memory for KV blocks; the default is 80 % of what the GPU has free once the weights are loaded."""
     block_tokens: int = Field(default=16, ge=1, le=256)
     """tokens in one KV block."""
+    borrow_bytes: Bytes | None = None
+    """most KV memory to borrow from other GPUs; 0 borrows none, the default is four times kv_bytes."""
+    host_kv_bytes: Bytes | None = None
+    """most host memory for KV blocks that fit on no GPU, taken only when needed; 0 takes none, the default is four
+    times kv_bytes."""
+    pin: bool = False
+    """never park it, however long it is idle."""
     steps: int | None = Field(default=None, ge=1, le=1000)
     """denoising steps where the request does not say."""
     max_steps: int = Field(default=200, ge=1)
@@ -197,6 +226,7 @@ class Settings(_Settings):
 
     host: HostSettings = HostSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    leasing: LeasingSettings = LeasingSettings()
     tenants: dict[Name, TenantSettings] = {}
     """By name. Without tenants the API takes any key, or none."""
     models: dict[Name, ModelSettings] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import zmq
@@ -15,6 +16,7 @@ from aquahost.clock import Clock
 from aquahost.config.paths import log_name
 from aquahost.config.settings import Kind, Settings
 from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.listeners import check_socket_path
@@ -26,12 +28,19 @@ from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
 from aquahost.errors import ModelUnavailableError, StartError
 from aquahost.events import Event, EventKind
+from aquahost.messages.figures import LendingFigures
+from aquahost.messages.memory import MemoryReport
 from aquahost.messages.prompts import Request
-from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, Snapshot
+from aquahost.messages.snapshot import SCHEMA_VERSION, LinkView, ModelState, Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
 from aquahost.worker.spec import DriverSpec
 
+logger = logging.getLogger(__name__)
+
 LONGEST_WAIT_S = 3600.0
+
+FindLinks = Callable[[], Awaitable[Sequence[LinkView]]]
+"""Finds how GPUs reach each other and host memory; raises StartError with the reason if that can't be told."""
 
 
 class Daemon:
@@ -51,7 +60,9 @@ class Daemon:
         worker_driver: DriverSpec,
         read_gpus: ReadGpus,
         clock: Clock,
+        find_links: FindLinks | None = None,
     ) -> None:
+        """Without `find_links` nothing is lent."""
         self.settings = settings
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
@@ -59,10 +70,12 @@ class Daemon:
         self._log_dir = log_dir
         self._driver_name = driver_name
         self._clock = clock
+        self._find_links = find_links if settings.leasing.enabled else None
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None
         """What prompts and loads are refused with: message and code."""
+        self._learning: asyncio.Task[None] | None = None
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
         self._events = EventLog()
@@ -90,6 +103,8 @@ class Daemon:
             endpoint=self._link.endpoint,
             driver=worker_driver,
             scheduler=settings.scheduler,
+            leasing=settings.leasing,
+            lends=self._find_links is not None,
             threads=_threads(settings),
             send=self._link.send,
             end_prompts=self._router.end_prompts,
@@ -107,9 +122,13 @@ class Daemon:
             raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
         await self._supervisor.start()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
-        for model in self._models.values():
-            if model.settings.autoload:
-                self._supervisor.load(model)
+        wanted = [model for model in self._models.values() if model.settings.autoload]
+        if self._find_links is None:
+            self._load_all(wanted)
+            return
+        for model in wanted:
+            model.wanted = True
+        self._learning = asyncio.create_task(self._learn_links(self._find_links, wanted))
 
     def request_shutdown(self, drain_s: float) -> None:
         """Ask for the daemon's end: no new prompts, live ones may go on for `drain_s`. Asking again can only hurry."""
@@ -125,6 +144,9 @@ class Daemon:
             self._stir.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), min(left_s, LONGEST_WAIT_S))
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.wait([self._learning])
         await self._supervisor.close()
         self._link.close()
         self._events.close()
@@ -184,11 +206,18 @@ class Daemon:
             driver=self._driver_name,
             uptime_s=now_s - self._started_s,
             draining=self._refuses is not None,
-            gpus=self._gpus.views(models),
+            gpus=gpu_views(self._gpus.readings, models, self._supervisor.lending),
             models=[model.view(now_s) for model in models],
             prompts=self._router.views(now_s),
+            leases=self._supervisor.lending.leases(),
+            links=self._supervisor.lending.links(),
+            leasing=self._supervisor.lends,
             last_event_seq=self._events.last_seq,
         )
+
+    def lending_figures(self) -> LendingFigures:
+        """What lending has come to since the start."""
+        return self._supervisor.lending.figures(self._models.values())
 
     def health(self) -> list[str]:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
@@ -212,6 +241,21 @@ class Daemon:
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
+    async def _learn_links(self, find_links: FindLinks, wanted: list[HostedModel]) -> None:
+        """Before any model loads, whose traffic would falsify the rates; then load those that are still wanted."""
+        try:
+            self._supervisor.lending.found(await find_links())
+        except StartError as error:
+            logger.error("nothing will be lent: %s", error)
+            self._events.add(EventKind.LINK_REFUSED, f"nothing will be lent: {error}")
+            self._supervisor.lends = False
+        if self._refuses is None:
+            self._load_all([model for model in wanted if model.wanted])
+
+    def _load_all(self, models: list[HostedModel]) -> None:
+        for model in models:
+            self._supervisor.load(model)
+
     def _refuse(self, message: str, code: str) -> None:
         if self._refuses is None:
             self._events.add(EventKind.DAEMON_DRAINING, "new prompts are refused")
@@ -223,6 +267,8 @@ class Daemon:
             self._router.on_outputs(message.outputs)
             if message.stats is not None:
                 self._supervisor.on_stats(worker_id, message.stats)
+        elif isinstance(message, MemoryReport):
+            self._supervisor.lending.on_report(worker_id, message)
         else:
             self._supervisor.on_message(worker_id, message)
 

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.errors import LoadError
-from aquahost.messages.snapshot import GpuView, ModelState
+from aquahost.messages.snapshot import ModelState
 from aquahost.placement.choose_gpu import choose_gpu
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,17 @@ class GpuReading(Protocol):
     @property
     def free_bytes(self) -> int: ...
 
+    @property
+    def lost(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """A GPU as the choice sees it."""
+
+    index: int
+    free_bytes: int
+
 
 ReadGpus = Callable[[], Sequence[GpuReading]]
 """Reads all GPUs; may block, so it is called in a thread. Raises when the driver fails."""
@@ -44,20 +56,22 @@ class GpuWatch:
 
     def __init__(self, read_gpus: ReadGpus) -> None:
         self._read_gpus = read_gpus
-        self._readings: Sequence[GpuReading] = ()
+        self.readings: Sequence[GpuReading] = ()
+        """The last ones, by GPU."""
         self._choosing = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Read the GPUs; a failure is logged and leaves the last reading."""
         try:
-            self._readings = await asyncio.to_thread(self._read_gpus)
+            self.readings = await asyncio.to_thread(self._read_gpus)
         except Exception:  # a driver's failure must not stop the daemon, which then shows the last figures
             logger.exception("the GPUs' memory cannot be read")
 
-    async def assign(self, model: HostedModel, models: Iterable[HostedModel]) -> int:
+    async def assign(self, model: HostedModel, models: Iterable[HostedModel], lent_bytes: Callable[[int], int]) -> int:
         """Choose a GPU for a model about to load and note it there. Raises LoadError if there is none for it.
 
-        Models that load at the same time are assigned one after another, so each sees the choices before it.
+        What is lent of a GPU counts as free: it is recalled for whoever loads there. Models that load at the same time
+        are assigned one after another, so each sees the choices before it.
         """
         async with self._choosing:
             await self.refresh()
@@ -72,34 +86,12 @@ class GpuWatch:
                 elif gpu is not None:
                     loaded[gpu] += 1
             try:
-                model.gpu = choose_gpu(model.settings.gpu, self._readings, loading=loading, loaded=loaded)
+                memory = [
+                    _Room(reading.index, reading.free_bytes + lent_bytes(reading.index))
+                    for reading in self.readings
+                    if reading.lost is None
+                ]
+                model.gpu = choose_gpu(model.settings.gpu, memory, loading=loading, loaded=loaded)
             except LoadError as error:
                 raise LoadError(f"{error}; change its entry in models.yaml") from error
             return model.gpu
-
-    def views(self, models: Iterable[HostedModel]) -> list[GpuView]:
-        """What a snapshot shows of the GPUs. Parts always add up to the total, though readings are up to a second old:
-        what a model reports beyond the memory that was in use is not counted."""
-        hosted: dict[int, list[HostedModel]] = {}
-        for model in models:
-            if model.gpu is not None:
-                hosted.setdefault(model.gpu, []).append(model)
-        return [_view(reading, hosted.get(reading.index, [])) for reading in self._readings]
-
-
-def _view(reading: GpuReading, models: list[HostedModel]) -> GpuView:
-    footprints = [model.footprint for model in models if model.footprint is not None]
-    used_bytes = reading.total_bytes - reading.free_bytes
-    weights_bytes = min(used_bytes, sum(footprint.weights_bytes for footprint in footprints))
-    kv_bytes = min(used_bytes - weights_bytes, sum(footprint.kv_bytes for footprint in footprints))
-    return GpuView(
-        index=reading.index,
-        uuid=reading.uuid,
-        name=reading.name,
-        total_bytes=reading.total_bytes,
-        free_bytes=reading.free_bytes,
-        weights_bytes=weights_bytes,
-        kv_bytes=kv_bytes,
-        other_bytes=used_bytes - weights_bytes - kv_bytes,
-        models=[model.name for model in models],
-    )

@@ -59,6 +59,14 @@ class HeartbeatHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class KillWanted:
+    """The broker wants the worker's end: it keeps memory that is wanted back."""
+
+    because: str
+    """How it ended, as the end of a sentence: "kept …, and was killed"."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Look at the deadlines; sent several times a second."""
 
@@ -71,6 +79,7 @@ SupervisionEvent = (
     | LoadRefused
     | WorkerExited
     | HeartbeatHeard
+    | KillWanted
     | TimePassed
 )
 

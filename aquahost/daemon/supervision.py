@@ -18,6 +18,7 @@ from aquahost.daemon.lifecycle import (
     EndPrompts,
     HeartbeatHeard,
     Instruction,
+    KillWanted,
     KillWorker,
     LoadRefused,
     LoadRequested,
@@ -77,6 +78,8 @@ class Supervision:
                 return self._on_time(now_s)
             case HeartbeatHeard():
                 return self._on_heartbeat(event, now_s)
+            case KillWanted(because):
+                return [self._kill(because)] if self.worker_runs and self._killed_because is None else []
             case LoadRequested():
                 return self._on_load(now_s)
             case UnloadRequested():

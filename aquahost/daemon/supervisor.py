@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from aquahost.clock import Clock
-from aquahost.config.settings import SchedulerSettings
+from aquahost.config.settings import LeasingSettings, SchedulerSettings
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch
 from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.lending import Lending
 from aquahost.daemon.lifecycle import (
     Announce,
     EndPrompts,
     HeartbeatHeard,
     Instruction,
+    KillWanted,
     KillWorker,
     LoadRefused,
     LoadRequested,
@@ -31,9 +33,11 @@ from aquahost.daemon.lifecycle import (
     WorkerExited,
     WorkerReady,
 )
+from aquahost.daemon.process_memory import resident_bytes
 from aquahost.daemon.worker_log import last_line, trim_log
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
 from aquahost.errors import LoadError
+from aquahost.events import EventKind
 from aquahost.messages.prompts import ErrorDetail
 from aquahost.messages.wire import (
     EngineStats,
@@ -68,6 +72,8 @@ class Supervisor:
         endpoint: str,
         driver: DriverSpec,
         scheduler: SchedulerSettings,
+        leasing: LeasingSettings,
+        lends: bool,
         threads: int,
         send: Callable[[int, ToWorker], bool],
         end_prompts: Callable[[HostedModel, ErrorDetail], None],
@@ -79,11 +85,15 @@ class Supervisor:
         self._endpoint = endpoint
         self._driver = driver
         self._scheduler = scheduler.model_dump(mode="json")
+        self._leasing = leasing
+        self.lends = lends
+        """Whether workers begun from now on may borrow and lend."""
         self._threads = threads
         self._send = send
         self._end_prompts = end_prompts
         self._events = events
         self._clock = clock
+        self.lending = Lending(leasing, send=send, kill=self._kill_borrower, log=events, clock=clock)
         self._by_worker: dict[int, HostedModel] = {}
         self._last_worker_id = 0
         self._watchers: set[asyncio.Task[None]] = set()
@@ -95,7 +105,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begin to watch."""
-        await self._gpus.refresh()
+        await self._look_at_gpus()
         self._begin(self._tick(), self._watchers)
         self._begin(self._poll(), self._watchers)
 
@@ -144,8 +154,15 @@ class Supervisor:
     def on_stats(self, worker_id: int, stats: EngineStats) -> None:
         """A worker reports its engine's figures."""
         model = self._by_worker.get(worker_id)
-        if model is not None:
-            model.stats = stats
+        if model is None:
+            return
+        before = model.stats.parked if model.stats is not None else ""
+        model.stats = stats
+        if stats.parked and not before:
+            where = "in host memory" if stats.parked == "host" else f"on {stats.parked}"
+            self._events.add(EventKind.MODEL_PARKED, f"{model.name} is parked {where}", model=model.name)
+        elif before and not stats.parked:
+            self._events.add(EventKind.MODEL_WOKEN, f"{model.name} is awake", model=model.name)
 
     def handle(self, model: HostedModel, event: SupervisionEvent) -> None:
         """Let the state machine take in `event` and carry out what it says."""
@@ -191,13 +208,15 @@ class Supervisor:
         """Begin a worker, wait for its end, and report it."""
         event: SupervisionEvent
         try:
-            gpu = await self._gpus.assign(model, self._models.values())
+            gpu = await self._gpus.assign(model, self._models.values(), self.lending.lent_bytes)
+            self.lending.joined(worker_id, model.name, gpu)
             event = WorkerExited(await self._run(model, self._spec(model, worker_id, gpu)))
         except LoadError as error:
             event = LoadRefused(str(error), worker_runs=False)
         except OSError as error:
             event = WorkerExited(f"could not be started: {error}")
         del self._by_worker[worker_id]
+        self.lending.left(worker_id, model.stats)
         model.forget_worker()
         self.handle(model, event)
 
@@ -222,6 +241,7 @@ class Supervisor:
             driver=self._driver,
             model=model.settings.model_dump(mode="json"),
             scheduler=self._scheduler,
+            leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),
         )
 
     # -- watching ----------------------------------------------------------------------------------------------
@@ -230,18 +250,28 @@ class Supervisor:
         while True:
             for model in self._models.values():
                 self.handle(model, TimePassed())
+            self.lending.tick()
             await asyncio.sleep(TICK_S)
 
     async def _poll(self) -> None:
         """Every `POLL_S`, read what workers do not report themselves, and keep their logs small."""
         while True:
             await asyncio.sleep(POLL_S)
-            await self._gpus.refresh()
+            await self._look_at_gpus()
             await asyncio.to_thread(_trim_logs, [model.log_path for model in self._models.values()])
             running = [model for model in self._models.values() if model.process is not None]
             pids = [model.process.pid for model in running if model.process is not None]
-            for model, resident_bytes in zip(running, await asyncio.to_thread(_resident, pids), strict=True):
-                model.resident_bytes = resident_bytes if model.process is not None else None
+            for model, nbytes in zip(running, await asyncio.to_thread(resident_bytes, pids), strict=True):
+                model.resident_bytes = nbytes if model.process is not None else None
+
+    async def _look_at_gpus(self) -> None:
+        await self._gpus.refresh()
+        self.lending.on_readings(self._gpus.readings, self._models.values())
+
+    def _kill_borrower(self, worker_id: int, because: str) -> None:
+        model = self._by_worker.get(worker_id)
+        if model is not None:
+            self.handle(model, KillWanted(because))
 
     def _begin(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -268,15 +298,3 @@ def _trim_logs(paths: list[Path]) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _resident(pids: list[int]) -> list[int | None]:
-    """Resident bytes of each process; None for one that is gone."""
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
-    found: list[int | None] = []
-    for pid in pids:
-        try:
-            found.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page_bytes)
-        except (OSError, IndexError):
-            found.append(None)
-    return found

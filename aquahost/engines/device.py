@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import math
+from collections.abc import Mapping
 
 import torch
 
+from aquahost.clock import SystemClock
+from aquahost.config.settings import LeasingSettings
+from aquahost.engines.gpu_weights import GpuWeights
+from aquahost.engines.memory_desk import MemoryDesk, Part
 from aquahost.errors import LoadError
 from aquahost.units import MIB, format_bytes
-from aquahost_cuda.arena import Arena
+from aquahost_cuda.arena import Arena, common_granularity
 from aquahost_cuda.check import OutOfMemoryError
+from aquahost_cuda.copies import CopyEngine
 from aquahost_cuda.device import Device
-from aquahost_cuda.driver import Driver, driver_name
-from aquahost_cuda.vmm import Buffer
+from aquahost_cuda.driver import Driver, charge_reads, count_external, driver_name, physical_index
+from aquahost_cuda.vmm import Buffer, Location, round_up
 
-_ALIGNMENT_BYTES = 64
 _REAL_CHUNK_BYTES = 64 * MIB  # each mapping costs about 0.2 ms
 _EMULATED_CHUNK_BYTES = 2 * MIB
 
@@ -26,13 +32,31 @@ class EngineDevice:
     for them as a GPU would.
     """
 
-    def __init__(self, driver: Driver, gpu_index: int) -> None:
+    def __init__(self, driver: Driver, gpu_index: int, desk: MemoryDesk | None = None) -> None:
+        """`desk`: where claims on the GPU are made; without one nobody lends, and every claim holds at once."""
         self._driver = driver
         self._device = Device.open(driver, gpu_index)
+        self.desk = desk or MemoryDesk(LeasingSettings(enabled=False), SystemClock())
         self.is_emulated = driver_name(driver) == "emulated"
         self.gpu_index = gpu_index
-        self.torch_device = torch.device("cpu") if self.is_emulated else torch.device("cuda", gpu_index)
-        self._buffers: list[Buffer] = []
+        physical = torch.device("cuda", physical_index(driver, gpu_index))
+        self.torch_device = torch.device("cpu") if self.is_emulated else physical
+        self.weights = GpuWeights(self)
+        """Of all modules placed here."""
+        self._announced_bytes = 0
+        self._copies: CopyEngine | None = None
+
+    @property
+    def copies(self) -> CopyEngine:
+        """Streams of this GPU for copies beside its work; closed with the device."""
+        if self._copies is None:
+            self._copies = CopyEngine(self._driver, self._device)
+        return self._copies
+
+    @property
+    def compute_stream(self) -> int | None:
+        """Handle of the stream that torch computes on; None on the emulated driver, where torch computes at once."""
+        return None if self.is_emulated else int(torch.cuda.current_stream(self.torch_device).cuda_stream)
 
     @property
     def total_bytes(self) -> int:
@@ -44,42 +68,79 @@ class EngineDevice:
         return self._device.memory_info()[0]
 
     def require(self, needed_bytes: int, what: str) -> None:
-        """Raise LoadError unless this much is free now; `what` is named, like "the weights of chat"."""
-        free_bytes = self.free_bytes()
-        if needed_bytes > free_bytes:
-            raise LoadError(
-                f"{what} need {format_bytes(needed_bytes)}; GPU {self.gpu_index} has {format_bytes(free_bytes)} free "
-                f"of {format_bytes(self.total_bytes)}"
-            )
+        """Claim room for weights beside those placed already; `what` is named, like "the weights of chat".
+
+        Call it before any weight is read: what is lent of the GPU has come back when it returns. Raises LoadError
+        unless this much can be had, and is free now.
+        """
+        self._announced_bytes = self.weights.gpu_bytes + needed_bytes
+        self.desk.require(Part.WEIGHTS, self._announced_bytes, what)
+        self.refuse_beyond_free(needed_bytes, f"{what} need")
 
     def place(self, *modules: torch.nn.Module) -> int:
         """Move all parameters and buffers onto this GPU; tied tensors stay tied. Returns their bytes.
 
         Raises LoadError with the needed and the free bytes if they don't fit.
         """
-        tensors = _tensors(modules)
-        sizes_bytes = {identity: _aligned(tensor.nbytes) for identity, tensor in tensors}
-        placed_bytes = sum(sizes_bytes.values())
-        if self.is_emulated:
-            self.require(placed_bytes, "the weights")
-            self._place_in_buffer(tensors, placed_bytes)
-        else:
-            self._move(modules, sum(sizes_bytes[i] for i in {i for i, t in tensors if t.device != self.torch_device}))
-        return placed_bytes
-
-    def arena(self, capacity_bytes: int) -> Arena:
-        """A new arena of at least `capacity_bytes`, all of it mapped; the caller closes it. Raises LoadError."""
-        chunk_bytes = _EMULATED_CHUNK_BYTES if self.is_emulated else _REAL_CHUNK_BYTES
-        chunks = -(-capacity_bytes // chunk_bytes)
-        arena = Arena(self._driver, self.gpu_index, chunks * chunk_bytes, chunk_bytes)
+        sizes = self.weights.sizes(modules)
+        claim_bytes = max(self._announced_bytes, self.weights.gpu_bytes + sizes.taken_bytes)
+        self.desk.require(Part.WEIGHTS, claim_bytes, "the weights")
+        self.refuse_beyond_free(sizes.missing_bytes, "the weights need")
         try:
-            arena.grow(chunks)
-        except BaseException as error:
-            arena.close()
-            if isinstance(error, OutOfMemoryError):
-                raise self._out_of_memory(chunks * chunk_bytes, "the KV arena needs") from error
-            raise
-        return arena
+            self.weights.place(modules)
+        except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+            raise self._out_of_memory(sizes.missing_bytes, "the weights need") from error
+        return sizes.nbytes
+
+    def end_load(self) -> None:
+        """Claim no more for weights than they take: all are placed."""
+        self._announced_bytes = 0
+        self.desk.claim(Part.WEIGHTS, self.weights.gpu_bytes)
+
+    def buffer(self, nbytes: int, location: Location | None = None) -> Buffer:
+        """Memory for this GPU to use, of its own or at `location`; the caller closes it.
+
+        Raises OutOfMemoryError where there is no room, DriverError where it can't be reached.
+        """
+        return Buffer(self._driver, self.gpu_index, nbytes, location)
+
+    def taken_bytes(self, nbytes: int) -> int:
+        """What memory of `nbytes` takes wherever it lies, in whole pages."""
+        return round_up(nbytes, common_granularity(self._driver, Location.device(self.gpu_index)))
+
+    def chunk_bytes(self, unit_bytes: int) -> int:
+        """Size of an arena's chunks that hold whole units, such as KV blocks, and that any memory can be mapped in."""
+        smallest = math.lcm(unit_bytes, common_granularity(self._driver, Location.device(self.gpu_index)))
+        wanted = _EMULATED_CHUNK_BYTES if self.is_emulated else _REAL_CHUNK_BYTES
+        return -(-wanted // smallest) * smallest
+
+    def arena(self, chunks: int, chunk_bytes: int) -> Arena:
+        """A new address range of this many chunks, none of which has memory yet; the caller closes it."""
+        return Arena(self._driver, self.gpu_index, chunks * chunk_bytes, chunk_bytes)
+
+    def claimable_bytes(self) -> int:
+        """The most that could be claimed beyond what is: free memory, and what the broker would recall for it."""
+        return self.desk.most_bytes() if self.desk.has_broker else self.free_bytes()
+
+    def refuse_beyond_free(self, needed_bytes: int, what: str) -> None:
+        """Raise LoadError unless this much is free now; `what` ends in its verb, like "the KV arena needs"."""
+        if needed_bytes > self.free_bytes():
+            raise self._out_of_memory(needed_bytes, what)
+
+    def count_torch(self, change_bytes: int) -> None:
+        """Torch has taken so much more of the GPU, or less, past the driver: it counts where the GPU is a part of one.
+
+        Raises OutOfMemoryError if that part has not so much.
+        """
+        count_external(self._driver, self.gpu_index, change_bytes)
+
+    def charge_reads(self, loads: Mapping[int, int]) -> None:
+        """Account for bytes that a step has read in place from other GPUs, or from the host (-1), by where they lie.
+
+        A GPU's kernels have taken that time already. On the emulated driver they were read at the speed of this
+        machine's memory, so it takes as long as those links would have.
+        """
+        charge_reads(self._driver, self.gpu_index, loads)
 
     def tensor(self, address: int, nbytes: int) -> torch.Tensor:
         """uint8 view [nbytes] of raw memory of this GPU; whoever owns the memory must outlive it."""
@@ -89,37 +150,11 @@ class EngineDevice:
 
     def close(self) -> None:
         """Give back all memory placed here, and the GPU; more than once is harmless."""
-        for buffer in self._buffers:
-            buffer.close()
-        self._buffers.clear()
+        self.weights.close()
+        if self._copies is not None:
+            self._copies.close()
+            self._copies = None
         self._device.close()
-
-    def _move(self, modules: tuple[torch.nn.Module, ...], missing_bytes: int) -> None:
-        """`missing_bytes`: of tensors not yet on the GPU; libraries may have loaded some straight to it."""
-        self.require(missing_bytes, "the weights")
-        try:
-            for module in modules:
-                module.to(self.torch_device)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory(missing_bytes, "the weights need") from error
-
-    def _place_in_buffer(self, tensors: list[tuple[tuple[object, ...], torch.Tensor]], needed_bytes: int) -> None:
-        if not needed_bytes:
-            return
-        try:
-            buffer = Buffer(self._driver, self.gpu_index, needed_bytes)
-        except OutOfMemoryError as error:
-            raise self._out_of_memory(needed_bytes, "the weights need") from error
-        self._buffers.append(buffer)
-        memory = self.tensor(buffer.address, needed_bytes)
-        placed: dict[tuple[object, ...], torch.Tensor] = {}
-        at = 0
-        for identity, tensor in tensors:
-            if identity not in placed:
-                placed[identity] = _shaped(memory[at : at + tensor.nbytes].view(tensor.dtype), tensor).copy_(tensor)
-                at += _aligned(tensor.nbytes)
-        for identity, tensor in tensors:
-            tensor.data = placed[identity]
 
     def _out_of_memory(self, needed_bytes: int, what: str) -> LoadError:
         return LoadError(
@@ -139,24 +174,3 @@ class _CudaMemory:
             "strides": None,
             "version": 3,
         }
-
-
-def _tensors(modules: tuple[torch.nn.Module, ...]) -> list[tuple[tuple[object, ...], torch.Tensor]]:
-    """Every parameter and buffer, each with what is equal for tied ones: the memory it is, and how it is seen."""
-    return [
-        ((tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()), tensor)
-        for module in modules
-        for tensor in [*module.parameters(), *module.buffers()]
-        if tensor.numel()
-    ]
-
-
-def _shaped(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """`flat` in the shape of `like`; a matrix that lies column by column goes on doing so."""
-    if like.ndim == 2 and like.T.is_contiguous():
-        return flat.view(like.T.shape).T
-    return flat.view(like.shape)
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES

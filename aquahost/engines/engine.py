@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import Accepted, Output, Prompt
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
 
@@ -46,6 +47,24 @@ class Engine(Protocol):
         A prompt that fails alone is returned as Finished(ERROR); an exception means the engine itself is broken
         and its process must end.
         """
+        ...
+
+    def tend(self) -> None:
+        """See to what goes on beside steps: copies under way, memory to give back, parking. Called before every step,
+        and at least twice a second; takes microseconds where there is nothing to do."""
+        ...
+
+    def wait_s(self) -> float:
+        """How long the loop may wait for messages before it calls `tend` and `step` again: 0 where a step is due, a
+        millisecond while copies are under way, longer where only time or a message can change anything."""
+        ...
+
+    def on_memory(self, message: MemoryInstruction) -> None:
+        """The broker's answer, or its wish."""
+        ...
+
+    def memory_reports(self) -> list[MemoryReport]:
+        """What the broker is to be told since the last call, in this order."""
         ...
 
     def stats(self) -> EngineStats:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from aquahost.engines.gate import Arrive, AtGate, Gate, Raised, ThreadContext
+from aquahost.engines.device import EngineDevice
+from aquahost.engines.failures import describe_failure, out_of_memory
+from aquahost.engines.gate import AtGate, Gate, Raised, ThreadContext
+from aquahost.engines.gated_model import GatedModel, Job, Made
+from aquahost.engines.memory_curve import MemoryCurve
+from aquahost.engines.parking import Parking
 from aquahost.engines.random_state import RandomState
 from aquahost.engines.turns import Turns
+from aquahost.engines.workspace import NoRoomError, Workspace
 from aquahost.errors import RequestError
+from aquahost.messages.memory import LeaseGranted, LeaseReturned, MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
     Artifact,
@@ -24,72 +28,60 @@ from aquahost.messages.prompts import (
     Progress,
     Prompt,
     PromptState,
-    Request,
     StateChanged,
 )
 from aquahost.messages.wire import EngineStats, Footprint
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A finished image or sound."""
-
-    media_type: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A valid request, ready to run."""
-
-    work: Callable[[Arrive], Made]
-    """Raises errors.RequestError where only running it shows that the request can't be served."""
-    seed: int
-    """Start of the job's own random stream."""
-    steps: int | None = None
-    """Steps it will take, where that is known beforehand."""
-
-
-class GatedModel(Protocol):
-    """Loaded weights and the knowledge of what may be asked of them."""
-
-    @property
-    def footprint(self) -> Footprint:
-        """The model's share of its GPU."""
-        ...
-
-    @property
-    def torch_device(self) -> torch.device:
-        """Where it computes."""
-        ...
-
-    def prepare(self, request: Request) -> Job:
-        """Check a request. Raises errors.InvalidRequestError naming the field at fault."""
-        ...
+LONGEST_WAIT_S = 0.5
 
 
 class GatedEngine:
-    """Advances image and audio prompts one denoising step (or audio token) at a time, up to `max_begun` in turns."""
+    """Advances image and audio prompts one denoising step (or audio token) at a time, up to `max_begun` in turns.
 
-    def __init__(self, model: GatedModel, *, max_begun: int) -> None:
+    A prompt begins once the GPU has the memory that it and those begun before it need; the weights of an idle model
+    may be parked.
+    """
+
+    def __init__(
+        self,
+        model: GatedModel,
+        device: EngineDevice,
+        curve: MemoryCurve,
+        footprint: Footprint,
+        *,
+        max_begun: int,
+        pin: bool = False,
+    ) -> None:
+        """`curve`: what prompts need beyond the weights. `pin`: the weights never leave the GPU."""
         self._model = model
+        self._desk = device.desk
+        self._curve = curve
+        self._footprint = footprint
+        self._workspace = Workspace(device)
+        self._parking = Parking(device, pin=pin, ready_to_park=lambda: not self._workspace.nbytes)
         self._turns = Turns(max_begun)
+        self._sizes: dict[str, float] = {}
         self._jobs: dict[str, Job] = {}
         self._gates: dict[str, Gate[Made]] = {}
+        self._refused: list[Output] = []
+        self._is_full = False
         self._steps = 0
 
     @property
     def footprint(self) -> Footprint:
         """The model's share of its GPU, and its limits."""
-        return self._model.footprint
+        return self._footprint
 
     def submit(self, prompt: Prompt) -> Accepted:
         """Take a prompt. Raises errors.InvalidRequestError naming the field at fault, and nothing but RequestError."""
         job = self._prepare(prompt)
         self._jobs[prompt.id] = job
+        self._sizes[prompt.id] = job.size
         self._turns.add(prompt.id)
+        self._parking.wake()
+        self.tend()
         return Accepted(prompt_id=prompt.id, steps=job.steps)
 
     def cancel(self, prompt_id: str) -> None:
@@ -98,16 +90,109 @@ class GatedEngine:
         if gate is not None:
             gate.cancel()
         self._forget(prompt_id)
+        self.tend()
 
     def has_work(self) -> bool:
-        """Whether any prompt is live."""
-        return bool(self._jobs or self._gates)
+        """Whether a prompt can take a step now, or its refusal is to be told."""
+        if self._refused:
+            return True
+        return self._parking.is_awake and (self._turns.begun > 0 or self._may_begin())
 
     def step(self) -> list[Output]:
         """One step of the prompt whose turn it is; raises only if the device itself has failed."""
-        prompt_id = self._turns.take()
-        if prompt_id is None:
+        if self._refused:
+            outputs, self._refused = self._refused, []
+            return outputs
+        if not self._parking.is_awake:
             return []
+        prompt_id = self._turns.take(begin=self._may_begin())
+        outputs = self._advance(prompt_id) if prompt_id is not None else []
+        self.tend()
+        return outputs
+
+    def tend(self) -> None:
+        """Have the weights and the memory that the next step needs, or give up what nothing needs."""
+        early, self._desk.early = self._desk.early, []
+        for message in early:
+            self.on_memory(message)
+        self._parking.tend(busy=bool(self._sizes))
+        if not self._sizes:
+            self._workspace.rest()
+        elif self._parking.stuck:
+            for prompt_id in list(self._sizes):
+                self._refuse(prompt_id, self._parking.stuck)
+        elif self._parking.is_awake:
+            self._make_room()
+
+    def wait_s(self) -> float:
+        """0 where a step is due, else until something may change by itself; half a second at most."""
+        if self.has_work():
+            return 0.0
+        return min(self._parking.wait_s(), self._workspace.wait_s(), LONGEST_WAIT_S)
+
+    def on_memory(self, message: MemoryInstruction) -> None:
+        """The broker's answer, or its wish."""
+        if self._desk.on_memory(message) or self._parking.on_memory(message):
+            return
+        if isinstance(message, LeaseGranted):  # too late: nothing is parked any more
+            self._desk.report(LeaseReturned(message.lease_id, message.nbytes))
+
+    def memory_reports(self) -> list[MemoryReport]:
+        """What the broker is to be told since the last call."""
+        return self._desk.take_reports()
+
+    def stats(self) -> EngineStats:
+        """Figures of this instant."""
+        return EngineStats(
+            waiting=self._turns.waiting,
+            running=self._turns.begun,
+            steps=self._steps,
+            weights_bytes=self._parking.gpu_bytes,
+            work_bytes=self._workspace.nbytes,
+            borrowed_bytes=self._parking.borrowed_bytes,
+            host_bytes=self._parking.host_bytes,
+            parked=self._parking.where,
+        )
+
+    def close(self) -> None:
+        """End every prompt and its thread, and give back memory other than the weights' own place."""
+        for prompt_id in list(self._sizes):
+            self.cancel(prompt_id)
+        self._parking.close()
+        self._workspace.close()
+
+    def _may_begin(self) -> bool:
+        """Whether the next waiting prompt has the memory to begin."""
+        needed_bytes = self._needed_to_begin()
+        return needed_bytes is not None and needed_bytes <= self._workspace.nbytes
+
+    def _needed_to_begin(self) -> int | None:
+        """What those begun and the next one need together; None if none may begin."""
+        waiting = self._turns.next_to_begin
+        if waiting is None or self._is_full:
+            return None
+        return self._curve.needed_bytes([self._sizes[prompt_id] for prompt_id in [waiting, *self._turns.begun_ids()]])
+
+    def _make_room(self) -> None:
+        needed_bytes = self._needed_to_begin()
+        if needed_bytes is None:
+            return
+        try:
+            self._workspace.want(needed_bytes)
+        except NoRoomError as error:
+            waiting = self._turns.next_to_begin
+            if self._turns.begun or waiting is None:
+                self._is_full = True  # until one of them has ended
+            else:
+                self._refuse(waiting, f"The GPU has not the memory for this prompt: {error}. Ask for less, or later.")
+
+    def _refuse(self, prompt_id: str, reason: str) -> None:
+        logger.warning("prompt %s is refused: %s", prompt_id, reason)
+        error = out_of_memory(reason)
+        self._forget(prompt_id)
+        self._refused.append(Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error))
+
+    def _advance(self, prompt_id: str) -> list[Output]:
         self._steps += 1
         outputs: list[Output] = []
         job = self._jobs.pop(prompt_id, None)
@@ -126,15 +211,6 @@ class GatedEngine:
             outputs.append(Artifact(prompt_id=prompt_id, media_type=made.media_type, data=made.data))
             outputs.append(Finished(prompt_id=prompt_id, reason=FinishReason.STOP))
         return outputs
-
-    def stats(self) -> EngineStats:
-        """Figures of this instant."""
-        return EngineStats(waiting=self._turns.waiting, running=self._turns.begun, steps=self._steps)
-
-    def close(self) -> None:
-        """End every prompt and its thread."""
-        for prompt_id in [*self._gates, *self._jobs]:
-            self.cancel(prompt_id)
 
     def _prepare(self, prompt: Prompt) -> Job:
         try:
@@ -155,6 +231,8 @@ class GatedEngine:
 
     def _forget(self, prompt_id: str) -> None:
         self._turns.remove(prompt_id)
+        self._is_full = False
+        self._sizes.pop(prompt_id, None)
         self._jobs.pop(prompt_id, None)
         self._gates.pop(prompt_id, None)
 
@@ -171,30 +249,3 @@ class GatedEngine:
         if detail.status >= 500:
             logger.error("prompt %s failed: %s", prompt_id, "".join(traceback.format_exception(error)))
         return detail
-
-
-def describe_failure(error: Exception) -> ErrorDetail:
-    """What a client is told about a prompt that failed alone."""
-    if isinstance(error, RequestError):
-        return ErrorDetail(
-            message=error.message,
-            status=error.status,
-            type=error.type,
-            param=error.param,
-            code=error.code,
-            retry_after_s=error.retry_after_s,
-        )
-    if _is_out_of_memory(error):
-        return ErrorDetail(
-            message="The GPU ran out of memory for this prompt. Ask for a smaller size, a shorter duration, "
-            "or try again when fewer prompts run.",
-            status=503,
-            type="service_unavailable_error",
-            code="out_of_memory",
-        )
-    return ErrorDetail(message=f"The model failed on this prompt: {type(error).__name__}: {error}")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError; its text is the only sign.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

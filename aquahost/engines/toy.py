@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.engine import ReportProgress
 from aquahost.errors import InvalidRequestError, LoadError
+from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
     Finished,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_TOKENS = 32
 """Words of a reply whose length is not asked for."""
 LOAD_STEPS = 10
+LONGEST_WAIT_S = 0.5
 LOREM = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore "
     "magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris nisi aliquip ex ea commodo "
@@ -190,6 +192,20 @@ class ToyEngine:
         self._output_tokens += len(running)
         outputs += [self._finish(reply) for reply in ended]
         return outputs
+
+    def tend(self) -> None:
+        """Nothing goes on beside steps."""
+
+    def wait_s(self) -> float:
+        """Until the next message, where no prompt is live."""
+        return 0.0 if self.has_work() else LONGEST_WAIT_S
+
+    def on_memory(self, message: MemoryInstruction) -> None:
+        """Nothing: it claims no memory and borrows none."""
+
+    def memory_reports(self) -> list[MemoryReport]:
+        """None, for the same reason."""
+        return []
 
     def stats(self) -> EngineStats:
         """Counts since the load."""

@@ -28,6 +28,15 @@ class Turns:
         """Prompts begun and not yet removed."""
         return len(self._begun)
 
+    @property
+    def next_to_begin(self) -> str | None:
+        """The oldest waiting prompt; None if there is none, or no more may begin."""
+        return self._waiting[0] if self._waiting and len(self._begun) < self._max_begun else None
+
+    def begun_ids(self) -> list[str]:
+        """Prompts begun and not yet removed, the next first."""
+        return list(self._begun)
+
     def add(self, prompt_id: str) -> None:
         """A prompt arrives, behind all others."""
         self._waiting.append(prompt_id)
@@ -38,9 +47,12 @@ class Turns:
             if prompt_id in queue:
                 queue.remove(prompt_id)
 
-    def take(self) -> str | None:
-        """The prompt to take the next step, moved behind the others; None if there is none."""
-        if self._waiting and len(self._begun) < self._max_begun:
+    def take(self, *, begin: bool = True) -> str | None:
+        """The prompt to take the next step, moved behind the others; None if there is none.
+
+        `begin`: whether that may be one that has not begun.
+        """
+        if begin and self.next_to_begin is not None:
             # At once, before those begun: a new prompt's first sign of life comes soonest.
             self._begun.appendleft(self._waiting.popleft())
         if not self._begun:

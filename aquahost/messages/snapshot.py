@@ -9,7 +9,7 @@ import msgspec
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a field changes its meaning or goes away."""
 
 
@@ -24,7 +24,8 @@ class ModelState(StrEnum):
 
 
 class GpuView(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU's memory. weights + kv + other + free = total; "other" is what no model of ours accounts for."""
+    """One GPU's memory. weights + kv + work + lent + other + free = total; "other" is what no model of ours accounts
+    for. What its models borrow lies on other GPUs and is in none of these."""
 
     index: int
     uuid: str
@@ -33,8 +34,59 @@ class GpuView(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
     weights_bytes: int
     kv_bytes: int
+    """Own KV memory of the models that live here."""
+    work_bytes: int
+    """What they may take for activations."""
+    lent_bytes: int
+    """Lent to models of other GPUs."""
+    borrowed_bytes: int
+    """Borrowed from other GPUs by the models that live here."""
     other_bytes: int
     models: list[str]
+    lost: str | None = None
+    """Why the GPU cannot be used any more."""
+
+
+class LeaseState(StrEnum):
+    """Life of a lease: requested -> granted -> mapped -> recalling -> returned; lost from any of them."""
+
+    REQUESTED = "requested"
+    GRANTED = "granted"
+    MAPPED = "mapped"
+    RECALLING = "recalling"
+    RETURNED = "returned"
+    LOST = "lost"
+
+
+class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of one GPU in use by a model of another one."""
+
+    id: int
+    donor: int
+    """The GPU whose memory it is."""
+    borrower: str
+    """The model that uses it."""
+    borrower_gpu: int
+    nbytes: int
+    """What it holds now."""
+    recalled_bytes: int
+    """How much of that the donor has asked back."""
+    state: LeaseState
+    age_s: float
+    deadline_in_s: float | None
+    """Until the recalled bytes are due; negative once they are late."""
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction between two GPUs, or between a GPU and host memory (-1), as found at start."""
+
+    source: int
+    target: int
+    usable: bool
+    reason: str
+    """Why it is not usable: no peer access, bytes that arrived wrong, …; or what was found, like "NVLink"."""
+    bytes_per_s: float
+    """Measured; 0 where nothing was."""
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,4 +150,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     gpus: list[GpuView]
     models: list[ModelView]
     prompts: list[PromptView]
+    leasing: bool = True
+    """Whether GPUs may lend at all (leasing.enabled)."""
+    leases: list[LeaseView]
+    links: list[LinkView]
     last_event_seq: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import Output, Prompt
 
 # -- daemon to worker ------------------------------------------------------------------------------------------
@@ -25,7 +26,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Close the engine and exit with status 0. The daemon sends it once nothing is running, or to end at once."""
 
 
-ToWorker = Submit | Cancel | Stop
+ToWorker = Submit | Cancel | Stop | MemoryInstruction
 
 # -- worker to daemon ------------------------------------------------------------------------------------------
 
@@ -46,9 +47,9 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     weights_bytes: int = 0
     kv_bytes: int = 0
-    """Capacity of the KV arena that is mapped."""
+    """Most memory of its own GPU that KV blocks take."""
     peak_bytes: int = 0
-    """Activation memory at the largest request, where it is known."""
+    """Memory beyond weights and KV at the largest request, measured at load; 0 where it is not known."""
     max_context: int = 0
     """Tokens of input and output together; 0 for image and audio models."""
     detail: str = ""
@@ -67,6 +68,14 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
     reason: str
 
 
+class Paged(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that were moved from one place to another; a place is "local", "peer" or "host"."""
+
+    source: str
+    target: str
+    nbytes: int
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An engine's figures at one instant; all fields are of the same step."""
 
@@ -76,9 +85,27 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Steps since the model was loaded."""
     output_tokens: int = 0
     """Tokens produced since the model was loaded."""
+    suspended: int = 0
+    """Prompts whose KV blocks wait in lent or in host memory, or on their way there or back; not in the others."""
     kv_blocks: int = 0
+    """KV blocks that are mapped on the model's own GPU."""
     kv_blocks_free: int = 0
     kv_used_bytes: int = 0
+    """Of KV blocks in use, wherever they lie."""
+    weights_bytes: int = 0
+    """What the weights take of the model's own GPU at this moment; 0 while it is parked."""
+    kv_bytes: int = 0
+    """What KV memory takes of the model's own GPU at this moment, used or not."""
+    work_bytes: int = 0
+    """What activations may take of the model's own GPU at this moment."""
+    borrowed_bytes: int = 0
+    """Lent memory that is mapped."""
+    host_bytes: int = 0
+    """Host memory that holds KV blocks or parked weights."""
+    paged: tuple[Paged, ...] = ()
+    """Since the model was loaded, one entry for each pair of places."""
+    parked: str = ""
+    """Where the weights of a parked model lie: "host", or "GPU 3"; empty while they are on their own GPU."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
@@ -97,4 +124,4 @@ class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
     stats: EngineStats | None = None
 
 
-FromWorker = LoadProgress | Ready | LoadFailed | Heartbeat | Outputs
+FromWorker = LoadProgress | Ready | LoadFailed | Heartbeat | Outputs | MemoryReport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aquahost.scheduling.prompt import ScheduledPrompt
 
@@ -21,20 +22,46 @@ class Chunk:
         return self.start + self.count == self.prompt.tokens
 
 
+class Growth(NamedTuple):
+    """More blocks for a prompt, at the end of its table: local ones first."""
+
+    prompt: ScheduledPrompt
+    local: int
+    remote: int
+    """In slower memory, where attention will read them in place."""
+
+
+class PageIn(NamedTuple):
+    """A suspended prompt comes back: its first `local` blocks are copied, the others stay where they are."""
+
+    prompt: ScheduledPrompt
+    local: int
+
+
 @dataclass(slots=True)
 class StepPlan:
-    """One step's work and what must happen before it, in this order: free `preempted`, then give `grown` its blocks."""
+    """One step's work, and what must happen before it in this order: free `dropped`, start to page out `paged_out`
+    and to page in `paged_in`, then give `grown` its blocks."""
 
     decodes: list[ScheduledPrompt] = field(default_factory=list)
     """Prompts that compute one token each."""
     chunks: list[Chunk] = field(default_factory=list)
     """Prefill, at most one chunk a prompt."""
-    preempted: list[ScheduledPrompt] = field(default_factory=list)
+    dropped: list[ScheduledPrompt] = field(default_factory=list)
     """Lost all their blocks; they will be prefilled again."""
+    paged_out: list[ScheduledPrompt] = field(default_factory=list)
+    """Begin to leave; the scheduler is told when they have `left`."""
+    paged_in: list[PageIn] = field(default_factory=list)
+    """Begin to arrive; the scheduler is told when they have `arrived`."""
     admitted: list[ScheduledPrompt] = field(default_factory=list)
-    """Begin in this step, or begin again after a preemption."""
-    grown: list[tuple[ScheduledPrompt, int]] = field(default_factory=list)
+    """Begin in this step, or begin again after they were dropped."""
+    grown: list[Growth] = field(default_factory=list)
     """Who gets how many more blocks."""
+
+    def forget(self, prompt: ScheduledPrompt) -> None:
+        """Compute nothing of this prompt after all."""
+        self.decodes = [one for one in self.decodes if one is not prompt]
+        self.chunks = [chunk for chunk in self.chunks if chunk.prompt is not prompt]
 
     @property
     def is_empty(self) -> bool:

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Stand(Enum):
+    """Where a prompt stands between steps."""
+
+    WAITING = "waiting"
+    """Holds no blocks; nothing of it is computed."""
+    RUNNING = "running"
+    LEAVING = "leaving"
+    """Being paged out; its local blocks are not free yet."""
+    SUSPENDED = "suspended"
+    """All its blocks lie in slower memory."""
+    ARRIVING = "arriving"
+    """Being paged in; its local blocks are taken already."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -17,7 +32,12 @@ class ScheduledPrompt:
     computed: int = 0
     """Leading tokens whose keys and values lie in its blocks."""
     blocks: int = 0
-    """KV blocks it holds."""
+    """KV blocks it holds, wherever they lie; copies are not counted."""
+    local: int = 0
+    """Those of them that lie on the model's own GPU, or are taken there."""
+    stand: Stand = Stand.WAITING
+    arrival: int = 0
+    """Its place in the order of arrival."""
 
     @property
     def remaining(self) -> int:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aquahost.clock import Clock
-from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
+from aquahost.config.settings import Kind, LeasingSettings, ModelSettings, SchedulerSettings
 from aquahost.engines.engine import Engine
+from aquahost.engines.memory_desk import MemoryDesk
+from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.wire import LoadProgress
 from aquahost.worker.link import DaemonLink
 from aquahost.worker.spec import DriverSpec, WorkerSpec
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from aquahost_cuda.emulated.node import EmulatedNode
 
 REPORT_PERIOD_S = 0.1
+EXCHANGE_WAIT_S = 0.1
 
 
 class LoadReporter:
@@ -39,7 +42,20 @@ class LoadReporter:
         self._link.send(progress)
 
 
-def load(spec: WorkerSpec, report: LoadReporter) -> Engine:
+def memory_desk(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> MemoryDesk:
+    """The worker's desk, in touch with the broker if lending is enabled."""
+    settings = LeasingSettings.model_validate(spec.leasing)
+
+    def exchange(reports: list[MemoryReport]) -> list[MemoryInstruction]:
+        for one in reports:
+            link.send(one)
+        # Nothing else comes during a load: prompts are for those that are ready, and whoever is unwanted is killed.
+        return [message for message in link.receive(EXCHANGE_WAIT_S) if isinstance(message, MemoryInstruction)]
+
+    return MemoryDesk(settings, clock, exchange=exchange if settings.enabled else None)
+
+
+def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> Engine:
     """The loaded model. Raises LoadError with the reason for the user; other exceptions are faults of the code.
 
     A toy model needs no GPU, so neither torch nor a driver is imported for it.
@@ -56,8 +72,8 @@ def load(spec: WorkerSpec, report: LoadReporter) -> Engine:
     from aquahost.engines.registry import load_engine
     from aquahost_cuda.driver import load as load_driver
 
-    driver = load_driver(spec.driver.choice, _node(spec.driver))
-    device = EngineDevice(driver, spec.gpu)
+    driver = load_driver(spec.driver.choice, _node(spec.driver), spec.driver.partition, spec.driver.partition_path)
+    device = EngineDevice(driver, spec.gpu, desk)
     return load_engine(spec.name, settings, scheduler, device, report)
 
 

@@ -21,8 +21,9 @@ STATS_PERIOD_S = 0.25
 class WorkerLoop:
     """Drives one engine until told to stop.
 
-    Answers of a batch of submissions go out before the step, so that a refusal never waits for one; then all that the
-    step produced goes out as one message. A prompt that the engine cannot take fails alone; any other exception of the
+    Each pass sees to the engine's memory, takes the messages there are, and does a step if one is due. Answers of a
+    batch of submissions go out before the step, so that a refusal never waits for one; then all that the step produced
+    goes out as one message. A prompt that the engine cannot take fails alone; any other exception of the
     engine passes through: it is then broken.
     """
 
@@ -33,6 +34,7 @@ class WorkerLoop:
         self._clock = clock
         self._stats_due_s = 0.0
         self._idle_told = False
+        self._stats: EngineStats | None = None
 
     def run(self) -> None:
         """Return once `Stop` has come."""
@@ -42,9 +44,11 @@ class WorkerLoop:
     def _pass(self) -> bool:
         """One pass of the loop; returns whether to stop."""
         engine = self._engine
-        waits = self._idle_told and not engine.has_work()
+        engine.tend()
+        self._report_memory()
+        wait_s = min(engine.wait_s(), IDLE_WAIT_S) if self._idle_told or engine.has_work() else 0.0
         self._pulse.busy = False
-        messages = self._link.receive(IDLE_WAIT_S if waits else 0.0)
+        messages = self._link.receive(wait_s)
         self._pulse.busy = True
         if messages:
             answers: list[Output] = []
@@ -56,9 +60,13 @@ class WorkerLoop:
                 self._send(answers)
         if engine.has_work():
             self._send(engine.step())
-        elif not self._idle_told:
+        else:
             self._send([])
         return False
+
+    def _report_memory(self) -> None:
+        for report in self._engine.memory_reports():
+            self._link.send(report)
 
     def _handle(self, message: ToWorker, answers: list[Output]) -> None:
         self._idle_told = False
@@ -67,6 +75,10 @@ class WorkerLoop:
                 answers.append(self._submit(prompt))
             case Cancel(prompt_id):
                 self._engine.cancel(prompt_id)
+            case Stop():
+                return  # dealt with by the caller
+            case _:
+                self._engine.on_memory(message)
 
     def _submit(self, prompt: Prompt) -> Output:
         try:
@@ -93,14 +105,19 @@ class WorkerLoop:
             self._link.send(message)
 
     def _stats_if_due(self) -> EngineStats | None:
-        """Figures every `STATS_PERIOD_S`, and once when the engine falls idle, so that the last ones are true."""
+        """Figures every `STATS_PERIOD_S`; at once when the engine falls idle, and from then on where they change."""
         now_s = self._clock.now_s()
         idle = not self._engine.has_work()
-        if now_s < self._stats_due_s and not (idle and not self._idle_told):
+        newly_idle = idle and not self._idle_told
+        if now_s < self._stats_due_s and not newly_idle:
             return None
         self._idle_told = idle
         self._stats_due_s = now_s + STATS_PERIOD_S
-        return self._engine.stats()
+        stats = self._engine.stats()
+        if idle and not newly_idle and stats == self._stats:
+            return None
+        self._stats = stats
+        return stats
 
 
 def _fault(error: Exception, model: str) -> ErrorDetail:

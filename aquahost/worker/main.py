@@ -11,14 +11,14 @@ from typing import NoReturn
 import msgspec
 import zmq
 
-from aquahost.clock import SystemClock
+from aquahost.clock import Clock, SystemClock
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
 from aquahost.messages.wire import LoadFailed, Ready, Stop
 from aquahost.worker.heartbeat import HeartbeatThread, Pulse
 from aquahost.worker.lifeline import leave_if_orphan, read_first_line
 from aquahost.worker.link import DaemonLink
-from aquahost.worker.load import LoadReporter, load
+from aquahost.worker.load import LoadReporter, load, memory_desk
 from aquahost.worker.loop import WorkerLoop
 from aquahost.worker.spec import LOAD_FAILED_STATUS, WorkerSpec, pulse_identity, voice_identity
 
@@ -58,7 +58,7 @@ def _serve(spec: WorkerSpec) -> int:
     heartbeat.start()
     clock = SystemClock()
     logger.info("loading %s on GPU %d (pid %d, %d torch threads)", spec.name, spec.gpu, os.getpid(), spec.threads)
-    engine = _load(spec, link, LoadReporter(link, clock))
+    engine = _load(spec, link, clock)
     if engine is None:
         status = LOAD_FAILED_STATUS
     else:
@@ -70,10 +70,10 @@ def _serve(spec: WorkerSpec) -> int:
     return status
 
 
-def _load(spec: WorkerSpec, link: DaemonLink, report: LoadReporter) -> Engine | None:
+def _load(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> Engine | None:
     """The engine, or None once the daemon has been told why there is none."""
     try:
-        return load(spec, report)
+        return load(spec, memory_desk(spec, link, clock), LoadReporter(link, clock))
     except LoadError as error:
         reason = str(error)
         logger.error("%s cannot be loaded: %s", spec.name, reason)

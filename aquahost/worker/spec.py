@@ -13,6 +13,10 @@ class DriverSpec(msgspec.Struct, frozen=True, kw_only=True):
     choice: Literal["cuda", "emulated"]
     node: dict[str, Any] | None = None
     """Fields of `aquahost_cuda`'s EmulatedNode; set exactly for the emulated driver."""
+    partition: int = 1
+    """As how many GPUs each real one is shown."""
+    partition_path: str | None = None
+    """Folder where all processes of the run record what they hold of them; set exactly where `partition` is above 1."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A `ModelSettings` as plain values."""
     scheduler: dict[str, Any]
     """A `SchedulerSettings` as plain values."""
+    leasing: dict[str, Any]
+    """A `LeasingSettings` as plain values; `enabled` is false also where there is nobody to lend."""
 
 
 LOAD_FAILED_STATUS = 3

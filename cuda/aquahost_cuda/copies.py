@@ -113,17 +113,22 @@ class CopyEngine:
 
         `after` is a stream (torch's `cuda_stream`) whose work so far must be done first, such as the step that wrote
         the source. Both sides must be accessible to this GPU and lie in mappings (Buffer, Arena, vmm.map_memory):
-        copies that continue each other are joined, but never where one mapping may end and another begin. Raises
-        DriverError.
+        copies that continue each other are joined, but never where one mapping may end and another begin.
+
+        Raises DriverError; some of the copies may be under way then, so `synchronize` before their memory is freed.
         """
         driver, stream = self.driver, self._streams[direction]
+        merged = merge_adjacent(copies, self._granule_bytes)
+        # What the host has to prepare comes before the start event: an idle stream passes that at once.
+        batch = self._batch(merged) if self._has_batches and len(merged) > 1 else None
         if after is not None:
             self._wait_for(stream, after)
-        merged = merge_adjacent(copies, self._granule_bytes)
         start, end = self._take_event(), self._take_event()
         try:
             call(driver.cuEventRecord, start, stream)
-            self._submit(merged, stream)
+            if batch is None or not self._submit_batch(batch, stream):
+                for one in merged:
+                    call(driver.cuMemcpyAsync, one.dst, one.src, one.nbytes, stream)
             call(driver.cuEventRecord, end, stream)
         except BaseException:
             self._idle_events += (start, end)
@@ -177,30 +182,31 @@ class CopyEngine:
             # A wait keeps the state it saw: "not affected by later calls to cuEventRecord()". So the event is free.
             self._idle_events.append(event)
 
-    def _submit(self, copies: Sequence[Copy], stream: Any) -> None:
-        if self._has_batches and len(copies) > 1:
-            try:
-                self._submit_batch(copies, stream)
-            except RuntimeError:
-                # How the bindings say that libcuda lacks a function. It came with CUDA 12.8, in its present form with
-                # 13.0, and bindings of either may run over an older driver.
-                self._has_batches = False
-            else:
-                return
-        for one in copies:
-            call(self.driver.cuMemcpyAsync, one.dst, one.src, one.nbytes, stream)
-
-    def _submit_batch(self, copies: Sequence[Copy], stream: Any) -> None:
+    def _batch(self, copies: Sequence[Copy]) -> tuple[Any, ...]:
+        """What cuMemcpyBatchAsync takes, but for the stream; the same in the bindings of CUDA 12 and 13."""
         driver = self.driver
         attributes = driver.CUmemcpyAttributes()
         attributes.srcAccessOrder = driver.CUmemcpySrcAccessOrder.CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
         attributes.flags = int(driver.CUmemcpyFlags.CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE)
         targets = [driver.CUdeviceptr(one.dst) for one in copies]
         sources = [driver.CUdeviceptr(one.src) for one in copies]
-        sizes = [one.nbytes for one in copies]
-        # Bindings of CUDA 12 answer (status, index of the copy that failed), those of CUDA 13 (status,): `call` takes
-        # either. The parameters are the same.
-        call(driver.cuMemcpyBatchAsync, targets, sources, sizes, len(copies), [attributes], [0], 1, stream)
+        return targets, sources, [one.nbytes for one in copies], len(copies), [attributes], [0], 1
+
+    def _submit_batch(self, batch: tuple[Any, ...], stream: Any) -> bool:
+        """Submit all copies in one call; False, for good, if there is no such call here, and nothing is submitted."""
+        try:
+            # Bindings of CUDA 12 answer (status, index of the copy that failed), those of CUDA 13 (status,): `call`
+            # takes either.
+            call(self.driver.cuMemcpyBatchAsync, *batch, stream)
+        except RuntimeError:
+            # How the bindings say that libcuda lacks a function. It came with CUDA 12.8, in its present form with
+            # 13.0, and bindings of either may run over an older driver.
+            self._has_batches = False
+        except DriverError as error:
+            if error.name != "CUDA_ERROR_NOT_SUPPORTED":  # as virtual GPUs may answer
+                raise
+            self._has_batches = False
+        return self._has_batches
 
     def _take_event(self) -> Any:
         if self._idle_events:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from aquahost_cuda.check import call
+from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.driver import Driver, memory_reader
 from aquahost_cuda.nvml import open_nvml
 
@@ -89,6 +89,12 @@ def read_uuid(driver: Driver, index: int) -> str:
     return _uuid(driver, call(driver.cuDeviceGet, index))
 
 
+def read_identity(driver: Driver, index: int) -> tuple[str, str, int]:
+    """A GPU's UUID, name and bytes of memory; needs no context. Raises DriverError."""
+    handle = call(driver.cuDeviceGet, index)
+    return _uuid(driver, handle), _name(driver, handle), int(call(driver.cuDeviceTotalMem, handle))
+
+
 def _uuid(driver: Driver, handle: Any) -> str:
     return f"GPU-{UUID(bytes=bytes(call(driver.cuDeviceGetUuid, handle).bytes))}"
 
@@ -107,6 +113,9 @@ class GpuReading:
     name: str
     total_bytes: int
     free_bytes: int
+    """0 where the GPU is lost."""
+    lost: str | None = None
+    """Why the GPU could not be read, such as that it has fallen off the bus; None if all is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,17 +151,11 @@ class GpuMonitor:
             raise
 
     def read(self) -> list[GpuReading]:
-        """A reading of each GPU, by index. Raises DriverError. Leaves the calling thread's GPU as it was."""
-        return [
-            GpuReading(
-                index=gpu.index,
-                uuid=gpu.uuid,
-                name=gpu.name,
-                total_bytes=gpu.total_bytes,
-                free_bytes=self._free_bytes(gpu),
-            )
-            for gpu in self._gpus
-        ]
+        """A reading of each GPU, by index. Leaves the calling thread's GPU as it was.
+
+        One that can't be read is told as lost, and does not keep the others from being read.
+        """
+        return [self._reading(gpu) for gpu in self._gpus]
 
     def close(self) -> None:
         """Let NVML and contexts go; more than once is harmless."""
@@ -166,14 +169,28 @@ class GpuMonitor:
                 self._held.popitem()[1].close()
 
     def _find(self, index: int) -> _Gpu:
-        handle = call(self._driver.cuDeviceGet, index)
-        uuid = _uuid(self._driver, handle)
+        uuid, name, total_bytes = read_identity(self._driver, index)
         return _Gpu(
             index=index,
             uuid=uuid,
-            name=_name(self._driver, handle),
-            total_bytes=int(call(self._driver.cuDeviceTotalMem, handle)),
+            name=name,
+            total_bytes=total_bytes,
             managed=self._nvml.find(uuid) if self._nvml else None,
+        )
+
+    def _reading(self, gpu: _Gpu) -> GpuReading:
+        free_bytes, lost = 0, None
+        try:
+            free_bytes = self._free_bytes(gpu)
+        except DriverError as error:
+            lost = str(error)
+        return GpuReading(
+            index=gpu.index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            total_bytes=gpu.total_bytes,
+            free_bytes=free_bytes,
+            lost=lost,
         )
 
     def _free_bytes(self, gpu: _Gpu) -> int:
@@ -188,7 +205,7 @@ class GpuMonitor:
 
 
 def read_gpus(driver: Driver) -> list[GpuReading]:
-    """One reading of each GPU. Raises DriverError. To read often, keep a GpuMonitor."""
+    """One reading of each GPU. Raises DriverError if they can't be found. To read often, keep a GpuMonitor."""
     monitor = GpuMonitor(driver)
     try:
         return monitor.read()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Literal, cast
 
+from aquahost_cuda.check import DriverError
 from aquahost_cuda.emulated.driver import EmulatedDriver
 from aquahost_cuda.emulated.node import HOST, EmulatedNode, Faults, SlowLink
+from aquahost_cuda.partitioned.driver import PartitionedDriver
+from aquahost_cuda.protocol import Driver
 
 __all__ = [
     "HOST",
@@ -16,12 +19,18 @@ __all__ = [
     "EmulatedDriver",
     "EmulatedNode",
     "Faults",
+    "PartitionedDriver",
     "SlowLink",
+    "charge_reads",
+    "count_external",
     "driver_name",
     "load",
     "memory_reader",
+    "physical_index",
     "why_not_cuda",
 ]
+
+_CONTEXT_BYTES = 512 << 20  # what a process's context takes of a GPU, roughly: CUDA documents no figure
 
 DriverChoice = Literal["auto", "cuda", "emulated"]
 
@@ -30,38 +39,98 @@ class DriverUnavailableError(Exception):
     """The driver that was asked for can't be had; the text says why and what to do."""
 
 
-def load(choice: DriverChoice, node: EmulatedNode | None = None) -> Driver:
+def load(choice: DriverChoice, node: EmulatedNode | None = None, partition: int = 1, path: str | None = None) -> Driver:
     """The driver, initialised.
 
     "cuda" is NVIDIA's; "emulated" is the emulated node; "auto" is NVIDIA's where it works and finds a GPU, else the
-    node, and `why_not_cuda` then tells the reason. Raises DriverUnavailableError, or what opening the node raises.
+    node, and `why_not_cuda` then tells the reason. With `partition` above 1 each real GPU appears as so many smaller
+    ones, and `path` is the folder where all processes of a run record what they hold of them; emulated GPUs are shown
+    so only if the emulated driver was asked for by name, since a node can have any number of them anyway.
+
+    Raises DriverUnavailableError, what opening the node raises, or ValueError where a GPU can't be partitioned so.
     """
     if choice == "emulated":
-        return _open_node(node, None)
+        return _partitioned(_open_node(node, None), partition, path)
     driver, reason = _find_cuda()
     if driver is not None:
-        return driver
+        # A part is used by about one process, whose context comes out of nobody's budget.
+        return _partitioned(driver, partition, path, spare_bytes=partition * _CONTEXT_BYTES)
     if choice == "cuda":
         raise DriverUnavailableError(f"no CUDA: {reason}; set the driver to auto or emulated to go on without a GPU")
     return _open_node(node, reason)
 
 
 def driver_name(driver: Driver) -> Literal["cuda", "emulated"]:
-    """Which of the two it is."""
-    return "emulated" if isinstance(driver, EmulatedDriver) else "cuda"
+    """Which of the two it is, partitioned or not."""
+    return "emulated" if isinstance(_whole(driver), EmulatedDriver) else "cuda"
 
 
 def why_not_cuda(driver: Driver) -> str | None:
     """Why "auto" took the emulated driver; None if it did not, or if it was not asked."""
-    return driver.why_not_cuda if isinstance(driver, EmulatedDriver) else None
+    whole = _whole(driver)
+    return whole.why_not_cuda if isinstance(whole, EmulatedDriver) else None
+
+
+def physical_index(driver: Driver, gpu: int) -> int:
+    """CUDA's (and torch's) number of a GPU: another than `gpu` only on a partitioned driver."""
+    return driver.physical_index(gpu) if isinstance(driver, PartitionedDriver) else gpu
+
+
+def count_external(driver: Driver, gpu: int, change_bytes: int) -> None:
+    """Count memory that is allocated past the driver, or counted no more if negative; only a partitioned driver needs
+    to be told. Raises OutOfMemoryError if the part's budget has no room.
+    """
+    if isinstance(driver, PartitionedDriver):
+        if change_bytes > 0:
+            driver.charge_external(gpu, change_bytes)
+        elif change_bytes < 0:
+            driver.refund_external(gpu, -change_bytes)
 
 
 def memory_reader(driver: Driver) -> Callable[[int], tuple[int, int]] | None:
     """How the (free, total) bytes of a GPU are read without a context on it; None where the driver has no such way.
 
-    CUDA has none: beside it there is NVML, for GPUs that NVML knows.
+    CUDA has none: beside it there is NVML, for GPUs that NVML knows. The reader raises DriverError if a GPU is lost.
     """
-    return driver.memory_of if isinstance(driver, EmulatedDriver) else None
+    whole = _whole(driver)
+    if not isinstance(driver, EmulatedDriver | PartitionedDriver):
+        return None
+    read = driver.memory_of
+
+    def checked(gpu: int) -> tuple[int, int]:
+        if isinstance(whole, EmulatedDriver) and whole.is_lost(physical_index(driver, gpu)):
+            raise DriverError("memory_of", "CUDA_ERROR_DEVICE_UNAVAILABLE")
+        return read(gpu)
+
+    return checked
+
+
+def charge_reads(driver: Driver, gpu: int, loads: Mapping[int, int]) -> None:
+    """Let reads in place by `gpu` (bytes by where they lie: a GPU, or HOST) take their time where nothing else does: on
+    the emulated driver. On a GPU the reads themselves take it, and this does nothing.
+    """
+    whole = _whole(driver)
+    if not isinstance(whole, EmulatedDriver):
+        return
+    physical: dict[int, int] = {}
+    for place, nbytes in loads.items():
+        at = HOST if place == HOST else physical_index(driver, place)
+        physical[at] = physical.get(at, 0) + nbytes
+    whole.charge_reads(physical_index(driver, gpu), physical)
+
+
+def _whole(driver: Driver) -> Driver:
+    """The driver that knows the physical GPUs."""
+    return driver.underlying if isinstance(driver, PartitionedDriver) else driver
+
+
+def _partitioned(driver: Driver, parts: int, path: str | None, *, spare_bytes: int = 0) -> Driver:
+    if parts == 1:
+        return driver
+    if path is None:
+        raise ValueError("partitioned GPUs need a folder (path) for the record of who holds how much")
+    # It has all functions of the protocol, but passes most on without naming them.
+    return cast("Driver", PartitionedDriver(driver, parts, path, spare_bytes=spare_bytes))
 
 
 def _open_node(node: EmulatedNode | None, reason: str | None) -> Driver:
@@ -90,102 +159,3 @@ def _find_cuda() -> tuple[Driver | None, str]:
     if not count:
         return None, "the driver finds no GPU"
     return cast("Driver", bindings), ""
-
-
-class Driver(Protocol):
-    """The part of cuda.bindings.driver that the emulated driver offers too; that module itself is one implementation.
-
-    More than this package calls today: peer queries, handles that other processes import, and pinned and plain memory
-    are what lending memory and paging will stand on, and some calls (`cuLaunchHostFunc`, `cuMemsetD8Async`,
-    `cuStreamQuery`) serve the tests that hold both implementations to one behaviour. Nothing outside this protocol may
-    be called, since only what is in it is known to behave the same on both.
-
-    Every call answers a tuple: the result code, then what it returns (None after an error). Handles and pointers may
-    be passed as ints. Only `int()` reads those that are returned.
-    """
-
-    CUresult: Any
-    CUdevice_attribute: Any
-    CUdevice_P2PAttribute: Any
-    CUmemLocationType: Any
-    CUmemAllocationType: Any
-    CUmemAllocationHandleType: Any
-    CUmemAllocationGranularity_flags: Any
-    CUmemAccess_flags: Any
-    CUmemcpySrcAccessOrder: Any
-    CUmemcpyFlags: Any
-    CUstream_flags: Any
-    CUevent_flags: Any
-    CUdevice: Any
-    CUdeviceptr: Any
-    CUcontext: Any
-    CUstream: Any
-    CUevent: Any
-    CUmemGenericAllocationHandle: Any
-    CUuuid: Any
-    CUmemLocation: Any
-    CUmemAllocationProp: Any
-    CUmemAccessDesc: Any
-    CUmemcpyAttributes: Any
-
-    def cuInit(self, Flags: int) -> tuple[Any]: ...
-    def cuDriverGetVersion(self) -> tuple[Any, Any]: ...
-    def cuGetErrorName(self, error: Any) -> tuple[Any, Any]: ...
-    def cuGetErrorString(self, error: Any) -> tuple[Any, Any]: ...
-
-    def cuDeviceGet(self, ordinal: int) -> tuple[Any, Any]: ...
-    def cuDeviceGetCount(self) -> tuple[Any, Any]: ...
-    def cuDeviceGetName(self, length: int, dev: Any) -> tuple[Any, Any]: ...
-    def cuDeviceGetUuid(self, dev: Any) -> tuple[Any, Any]: ...
-    def cuDeviceTotalMem(self, dev: Any) -> tuple[Any, Any]: ...
-    def cuDeviceGetAttribute(self, attrib: Any, dev: Any) -> tuple[Any, Any]: ...
-    def cuDeviceCanAccessPeer(self, dev: Any, peerDev: Any) -> tuple[Any, Any]: ...
-    def cuDeviceGetP2PAttribute(self, attrib: Any, srcDevice: Any, dstDevice: Any) -> tuple[Any, Any]: ...
-    def cuDevicePrimaryCtxRetain(self, dev: Any) -> tuple[Any, Any]: ...
-    def cuDevicePrimaryCtxRelease(self, dev: Any) -> tuple[Any]: ...
-    def cuCtxSetCurrent(self, ctx: Any) -> tuple[Any]: ...
-    def cuCtxGetCurrent(self) -> tuple[Any, Any]: ...
-
-    def cuMemGetInfo(self) -> tuple[Any, Any, Any]: ...
-    def cuMemAlloc(self, bytesize: int) -> tuple[Any, Any]: ...
-    def cuMemFree(self, dptr: Any) -> tuple[Any]: ...
-    def cuMemHostAlloc(self, bytesize: int, Flags: int) -> tuple[Any, Any]: ...
-    def cuMemFreeHost(self, p: Any) -> tuple[Any]: ...
-    def cuMemGetAllocationGranularity(self, prop: Any, option: Any) -> tuple[Any, Any]: ...
-    def cuMemCreate(self, size: int, prop: Any, flags: int) -> tuple[Any, Any]: ...
-    def cuMemRelease(self, handle: Any) -> tuple[Any]: ...
-    def cuMemExportToShareableHandle(self, handle: Any, handleType: Any, flags: int) -> tuple[Any, Any]: ...
-    def cuMemImportFromShareableHandle(self, osHandle: Any, shHandleType: Any) -> tuple[Any, Any]: ...
-    def cuMemAddressReserve(self, size: int, alignment: int, addr: Any, flags: int) -> tuple[Any, Any]: ...
-    def cuMemAddressFree(self, ptr: Any, size: int) -> tuple[Any]: ...
-    def cuMemMap(self, ptr: Any, size: int, offset: int, handle: Any, flags: int) -> tuple[Any]: ...
-    def cuMemUnmap(self, ptr: Any, size: int) -> tuple[Any]: ...
-    def cuMemSetAccess(self, ptr: Any, size: int, desc: Sequence[Any] | None, count: int) -> tuple[Any]: ...
-    def cuMemGetAccess(self, location: Any, ptr: Any) -> tuple[Any, Any]: ...
-
-    def cuMemcpyAsync(self, dst: Any, src: Any, ByteCount: int, hStream: Any) -> tuple[Any]: ...
-    def cuMemcpyBatchAsync(
-        self,
-        dsts: Sequence[Any] | None,
-        srcs: Sequence[Any] | None,
-        sizes: Sequence[int],
-        count: int,
-        attrs: Sequence[Any] | None,
-        attrsIdxs: Sequence[int],
-        numAttrs: int,
-        hStream: Any,
-    ) -> tuple[Any, ...]: ...
-    def cuMemsetD8Async(self, dstDevice: Any, uc: int, N: int, hStream: Any) -> tuple[Any]: ...
-
-    def cuStreamCreate(self, Flags: int) -> tuple[Any, Any]: ...
-    def cuStreamDestroy(self, hStream: Any) -> tuple[Any]: ...
-    def cuStreamQuery(self, hStream: Any) -> tuple[Any]: ...
-    def cuStreamSynchronize(self, hStream: Any) -> tuple[Any]: ...
-    def cuStreamWaitEvent(self, hStream: Any, hEvent: Any, Flags: int) -> tuple[Any]: ...
-    def cuLaunchHostFunc(self, hStream: Any, fn: Any, userData: Any) -> tuple[Any]: ...
-    def cuEventCreate(self, Flags: int) -> tuple[Any, Any]: ...
-    def cuEventDestroy(self, hEvent: Any) -> tuple[Any]: ...
-    def cuEventRecord(self, hEvent: Any, hStream: Any) -> tuple[Any]: ...
-    def cuEventQuery(self, hEvent: Any) -> tuple[Any]: ...
-    def cuEventSynchronize(self, hEvent: Any) -> tuple[Any]: ...
-    def cuEventElapsedTime(self, hStart: Any, hEnd: Any) -> tuple[Any, Any]: ...

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from aquahost_cuda.check import call
-from aquahost_cuda.driver import Driver
+from aquahost_cuda.protocol import Driver
 
 
 class Kind(Enum):
@@ -61,18 +61,32 @@ def unreserve(driver: Driver, address: int, nbytes: int) -> None:
     call(driver.cuMemAddressFree, address, nbytes)
 
 
+def create_memory(driver: Driver, nbytes: int, location: Location) -> Any:
+    """A handle of new physical memory, mapped nowhere; it lives until `release_memory`, and while it is mapped."""
+    return call(driver.cuMemCreate, nbytes, _properties(driver, location), 0)
+
+
+def map_handle(driver: Driver, address: int, nbytes: int, handle: Any) -> None:
+    """Map physical memory, whole, at reserved addresses. Nobody has access yet: see `grant`."""
+    call(driver.cuMemMap, address, nbytes, 0, handle, 0)
+
+
+def release_memory(driver: Driver, handle: Any) -> None:
+    """Give a handle up; from then on the memory lives just as long as its mappings."""
+    call(driver.cuMemRelease, handle)
+
+
 def map_memory(driver: Driver, address: int, nbytes: int, location: Location) -> None:
     """Create `nbytes` of physical memory and map it at reserved addresses. Nobody has access yet: see `grant`.
 
     On an error, nothing is left behind.
     """
-    handle = call(driver.cuMemCreate, nbytes, _properties(driver, location), 0)
+    handle = create_memory(driver, nbytes, location)
     try:
-        call(driver.cuMemMap, address, nbytes, 0, handle, 0)
+        map_handle(driver, address, nbytes, handle)
     finally:
-        # "The generic memory handle can be freed when there are still outstanding mappings" (cuMemRelease): from here
-        # on the memory lives just as long as its mapping.
-        call(driver.cuMemRelease, handle)
+        # "The generic memory handle can be freed when there are still outstanding mappings" (cuMemRelease).
+        release_memory(driver, handle)
 
 
 def unmap_memory(driver: Driver, address: int, nbytes: int) -> None:
@@ -92,16 +106,21 @@ def grant(driver: Driver, address: int, nbytes: int, accessors: Sequence[Locatio
 
 
 class Buffer:
-    """Memory of one GPU at a fixed address, for that GPU to read and write."""
+    """Memory at a fixed address for one GPU to read and write: its own, another GPU's or the host's."""
 
-    def __init__(self, driver: Driver, device_index: int, nbytes: int) -> None:
-        """Allocate at least `nbytes`. Raises OutOfMemoryError, DriverError, or ValueError if that is no size."""
+    def __init__(self, driver: Driver, device_index: int, nbytes: int, location: Location | None = None) -> None:
+        """Allocate at least `nbytes` at `location` (the GPU itself, if None).
+
+        Raises OutOfMemoryError, DriverError (CUDA_ERROR_INVALID_DEVICE where the GPU can't reach that one's memory), or
+        ValueError if that is no size.
+        """
         if nbytes <= 0:
             raise ValueError(f"a buffer of {nbytes} bytes can't be made")
-        location = Location.device(device_index)
+        local = Location.device(device_index)
+        location = location or local
         self._driver = driver
-        self.nbytes = round_up(nbytes, granularity(driver, location))
-        """The size, rounded up to the GPU's granularity."""
+        self.nbytes = round_up(nbytes, granularity(driver, local, location))
+        """The size, rounded up to the larger granularity of the two places."""
         self.address = reserve(driver, self.nbytes)
         self._open = True
         try:
@@ -110,7 +129,7 @@ class Buffer:
             unreserve(driver, self.address, self.nbytes)
             raise
         try:
-            grant(driver, self.address, self.nbytes, [location])
+            grant(driver, self.address, self.nbytes, [local])
         except BaseException:
             self.close()
             raise

@@ -50,6 +50,11 @@ def stable_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost.engines.trials.CPU_BUDGET_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _no_threads_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
@@ -253,8 +258,9 @@ def test_a_length_that_stable_audio_refuses_is_named(stable_audio: Path, monkeyp
     def refuse(*args: object, **kwargs: object) -> None:
         raise ValueError("`audio_end_in_s` must be less than 0.1")
 
+    engine = load(stable_audio)
     monkeypatch.setattr(StableAudioPipeline, "check_inputs", refuse)
-    finished = run_all(load(stable_audio), {"p": AudioRequest(text="x", steps=1)})["p"].finished
+    finished = run_all(engine, {"p": AudioRequest(text="x", steps=1)})["p"].finished
     assert finished is not None
     assert finished.error is not None
     assert (finished.error.status, finished.error.param) == (400, "duration")

@@ -79,9 +79,10 @@ def test_one_copy_over_several_chunks_is_left_whole() -> None:
 class Spy:
     """An emulated driver that counts batches, and answers them as older software does."""
 
-    def __init__(self, driver: EmulatedDriver, *, lacks_batches: bool) -> None:
+    def __init__(self, driver: EmulatedDriver, lack: str | None = None) -> None:
         self._driver = driver
-        self._lacks_batches = lacks_batches
+        self._lack = lack
+        """How it says that it has no batches: "missing" or "unsupported"."""
         self.batches = 0
         self.singles = 0
 
@@ -90,8 +91,10 @@ class Spy:
 
     def cuMemcpyBatchAsync(self, *arguments: Any) -> tuple[Any, ...]:
         self.batches += 1
-        if self._lacks_batches:
+        if self._lack == "missing":
             raise RuntimeError('Function "cuMemcpyBatchAsync_v2" not found')
+        if self._lack == "unsupported":
+            return (CUresult.CUDA_ERROR_NOT_SUPPORTED,)
         return (*self._driver.cuMemcpyBatchAsync(*arguments), 0)  # (status, failIdx), as bindings 12
 
     def cuMemcpyAsync(self, *arguments: Any) -> tuple[Any, ...]:
@@ -105,11 +108,11 @@ def driver(tmp_path: Path) -> Iterator[EmulatedDriver]:
         yield driver
 
 
-@pytest.mark.parametrize(("lacks_batches", "batches", "singles"), [(False, 2, 0), (True, 1, 4)])
+@pytest.mark.parametrize(("lack", "batches", "singles"), [(None, 2, 0), ("missing", 1, 4), ("unsupported", 1, 4)])
 def test_copies_arrive_with_older_bindings_and_drivers(
-    driver: EmulatedDriver, lacks_batches: bool, batches: int, singles: int
+    driver: EmulatedDriver, lack: str | None, batches: int, singles: int
 ) -> None:
-    spy: Any = Spy(driver, lacks_batches=lacks_batches)
+    spy: Any = Spy(driver, lack)
     with opened(driver) as device, Buffer(driver, 0, 2 * MIB) as buffer, CopyEngine(spy, device) as engine:
         stream = engine.stream(Direction.OUT)
         write(driver, buffer.address, b"abcdef", stream)
@@ -147,7 +150,7 @@ def test_a_dropped_transfer_gives_its_events_back(driver: EmulatedDriver) -> Non
 
 
 def test_copies_over_two_mappings_are_not_joined(driver: EmulatedDriver) -> None:
-    spy: Any = Spy(driver, lacks_batches=True)
+    spy: Any = Spy(driver, "missing")
     here = Location.device(0)
     with (
         opened(driver) as device,

@@ -12,7 +12,8 @@ import pytest
 from aquahost_cuda import device as device_module
 from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.device import Device, GpuMonitor, read_gpus
-from aquahost_cuda.driver import EmulatedDriver
+from aquahost_cuda.driver import EmulatedDriver, Faults
+from aquahost_cuda.emulated.faults import inject
 from aquahost_cuda.emulated.types import CUresult
 from aquahost_cuda.nvml import Nvml
 from driver_fixtures import MIB, emulated, name_of, opened
@@ -119,11 +120,22 @@ def test_a_reading_leaves_what_was_current(driver: Any, inner: EmulatedDriver) -
         monitor.read()
         assert current(driver) == before
         driver.failing = {"cuMemGetInfo"}
-        with pytest.raises(DriverError, match="cuMemGetInfo"):
-            monitor.read()
+        assert all("cuMemGetInfo" in str(reading.lost) for reading in monitor.read())
         assert current(driver) == before
         monitor.close()
         assert current(driver) == before
+
+
+def test_a_lost_gpu_keeps_no_other_from_being_read(driver: Any, inner: EmulatedDriver) -> None:
+    for read_by in (inner, driver):  # without contexts, and with
+        monitor = GpuMonitor(read_by)
+        inject(inner.node.path, Faults(lost_gpus=(2,)))
+        readings = monitor.read()
+        assert ["DEVICE_UNAVAILABLE" in str(reading.lost) for reading in readings] == [False, False, True, False]
+        assert [reading.free_bytes for reading in readings] == [64 * MIB, 64 * MIB, 0, 64 * MIB]
+        inject(inner.node.path, Faults())
+        assert [reading.lost for reading in monitor.read()] == [None] * 4
+        monitor.close()
 
 
 def test_one_reading_holds_nothing_afterwards(driver: Any, inner: EmulatedDriver) -> None:
@@ -178,8 +190,14 @@ def test_gpus_that_nvml_knows_need_no_context(
     assert [reading.free_bytes for reading in monitor.read()] == [10, 11, 12, 64 * MIB]
     assert inner.live().contexts == 1  # of the GPU that NVML does not know
     nvml.known[uuids[1]] = -1
-    with pytest.raises(DriverError, match="nvmlDeviceGetMemoryInfo_v2 failed with GPU is lost"):
-        monitor.read()
+    readings = monitor.read()
+    assert [reading.lost for reading in readings] == [
+        None,
+        "nvmlDeviceGetMemoryInfo_v2 failed with GPU is lost",
+        None,
+        None,
+    ]
+    assert [reading.free_bytes for reading in readings] == [10, 0, 12, 64 * MIB]
     assert inner.live().contexts == 1
     monitor.close()
     assert not nvml.open

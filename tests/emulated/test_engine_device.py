@@ -69,37 +69,46 @@ def test_weights_too_large_for_the_gpu_are_refused_with_both_numbers(tmp_path: P
         device.require(device.free_bytes(), "just enough")
 
 
-def test_an_arena_is_taken_from_the_gpu_until_it_is_closed(tmp_path: Path) -> None:
+LAYOUT = KvLayout(layers=1, block_tokens=4, kv_heads=1, head_dim=8, dtype=torch.float32)
+"""Blocks of 256 bytes."""
+
+
+def kv_entry(**changes: object) -> ModelSettings:
+    return ModelSettings.model_validate({"kind": "llm", "source": "x", "host_kv_bytes": 0, **changes})
+
+
+def test_kv_memory_is_taken_from_the_gpu_until_it_is_closed(tmp_path: Path) -> None:
     with emulated_device(tmp_path, gpu_bytes=16 * MIB) as device:
-        arena = device.arena(5 * MIB)
-        assert arena.mapped_bytes == 6 * MIB  # whole chunks of 2 MiB
+        memory = KvMemory(device, LAYOUT, kv_entry(kv_bytes=5 * MIB))
+        assert memory.local_bytes == 6 * MIB  # whole chunks of 2 MiB
+        assert memory.local_blocks == 5 * MIB // 256
         assert device.free_bytes() == 10 * MIB
-        tensor = device.tensor(arena.address, arena.mapped_bytes)
+        tensor = device.tensor(memory.arena.address, memory.local_bytes)
         assert not tensor.any()
         tensor[-1] = 7
-        assert int(device.tensor(arena.address + arena.mapped_bytes - 1, 1)[0]) == 7
+        assert int(device.tensor(memory.arena.address + memory.local_bytes - 1, 1)[0]) == 7
         with pytest.raises(LoadError, match=r"the KV arena needs 12.0 MiB"):
-            device.arena(12 * MIB)
-        assert device.free_bytes() == 10 * MIB, "a refused arena kept memory"
+            KvMemory(device, LAYOUT, kv_entry(kv_bytes=12 * MIB))
+        assert device.free_bytes() == 10 * MIB, "refused KV memory kept some"
         del tensor
-        arena.close()
+        memory.close()
 
 
 @pytest.mark.parametrize("error", [DriverError("cuMemMap", "CUDA_ERROR_OPERATING_SYSTEM"), KeyboardInterrupt()])
-def test_an_arena_that_fails_to_grow_leaves_no_addresses_behind(
+def test_kv_memory_that_cannot_be_mapped_leaves_no_addresses_behind(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Arena] = []
     close = Arena.close
 
-    def grow(arena: Arena, chunks: int) -> None:
+    def map_chunks(arena: Arena, chunks: object, location: object) -> None:
         raise error
 
-    monkeypatch.setattr(Arena, "grow", grow)
+    monkeypatch.setattr(Arena, "map", map_chunks)
     monkeypatch.setattr(Arena, "close", lambda arena: (closed.append(arena), close(arena)))
     with emulated_device(tmp_path) as device:
         with pytest.raises(type(error)):
-            device.arena(MIB)
+            KvMemory(device, LAYOUT, kv_entry(kv_bytes=MIB))
         assert len(closed) == 1
 
 
@@ -107,13 +116,20 @@ def test_kv_memory_that_cannot_be_viewed_is_given_back(tmp_path: Path, monkeypat
     def view(*arguments: object) -> torch.Tensor:
         raise RuntimeError("no view")
 
-    layout = KvLayout(layers=1, block_tokens=4, kv_heads=1, head_dim=8, dtype=torch.float32)
     monkeypatch.setattr(EngineDevice, "tensor", view)
     with (
         emulated_device(tmp_path) as device,
         pytest.raises(RuntimeError, match="no view"),
     ):  # the node checks its memory
-        KvMemory(device, layout, MIB)
+        KvMemory(device, LAYOUT, kv_entry(kv_bytes=MIB))
+
+
+def test_chunks_hold_whole_blocks_and_whole_pages(tmp_path: Path) -> None:
+    with emulated_device(tmp_path) as device:
+        for unit_bytes in (256, 12288, 3 * MIB, 2 * MIB):
+            chunk_bytes = device.chunk_bytes(unit_bytes)
+            assert chunk_bytes % unit_bytes == 0
+            assert chunk_bytes % (2 * MIB) == 0
 
 
 def test_weights_that_lie_on_the_gpu_already_need_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

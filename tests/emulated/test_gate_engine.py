@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from aquahost.engines.gate import Arrive
-from aquahost.engines.gated import GatedEngine, Job, Made
+from aquahost.engines.gated import GatedEngine
+from aquahost.engines.gated_model import Job, Made, Trial
+from aquahost.engines.memory_curve import MemoryCurve
 from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.prompts import Accepted, FinishReason, ImageRequest, Progress, PromptState, Request, StateChanged
 from aquahost.messages.wire import Footprint
+from tiny_media import PlainDevice, collect, prompt, run_all
 from tiny_media import Result as MediaResult
-from tiny_media import collect, prompt, run_all
 
 Work = Callable[[Arrive], Made]
 
@@ -32,7 +35,10 @@ class _FakeModel:
         assert isinstance(request, ImageRequest)
         if request.text not in self._works:
             raise InvalidRequestError("no such work", param="prompt")
-        return Job(work=self._works[request.text], seed=request.seed or 0, steps=3)
+        return Job(work=self._works[request.text], seed=request.seed or 0, size=1.0, steps=3)
+
+    def trials(self) -> list[Trial]:
+        return []
 
 
 def _three_steps(arrive: Arrive) -> Made:
@@ -42,7 +48,12 @@ def _three_steps(arrive: Arrive) -> Made:
 
 
 def _engine(works: dict[str, Work], max_begun: int = 4) -> GatedEngine:
-    return GatedEngine(_FakeModel(works), max_begun=max_begun)
+    return _engine_of(_FakeModel(works), max_begun)
+
+
+def _engine_of(model: _FakeModel, max_begun: int = 1) -> GatedEngine:
+    device: Any = PlainDevice()
+    return GatedEngine(model, device, MemoryCurve([]), model.footprint, max_begun=max_begun)
 
 
 def _ask(text: str, seed: int = 0) -> ImageRequest:
@@ -112,7 +123,7 @@ def test_a_check_that_breaks_refuses_its_prompt_alone(error: Exception, status: 
                 raise error
             return super().prepare(request)
 
-    engine = GatedEngine(Broken({"draw": _three_steps}), max_begun=1)
+    engine = _engine_of(Broken({"draw": _three_steps}))
     engine.submit(prompt("good", _ask("draw")))
     with pytest.raises(RequestError) as refusal:
         engine.submit(prompt("bad", _ask("break")))

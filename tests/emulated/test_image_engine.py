@@ -55,7 +55,7 @@ def _no_threads_left() -> Iterator[None]:
 
 
 def load(folder: Path, **settings: Any) -> Engine:
-    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), **{"size_px": 32, **settings})
+    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), **{"size_px": 32, "max_size_px": 64, **settings})
     return load_image("paint", entry, SchedulerSettings(), PlainDevice(), Reports())  # type: ignore[arg-type]
 
 
@@ -228,9 +228,9 @@ def test_nothing_of_a_prompt_outlives_its_last_step(sd: Path, monkeypatch: pytes
         seen.extend([weakref.ref(own), weakref.ref(own.scheduler)])
         return own
 
+    engine = load(sd)
     monkeypatch.setattr(UNet2DConditionModel, "forward", watched)
     monkeypatch.setattr("aquahost.engines.diffusion.hosted_pipeline.own_pipeline", watched_pipeline)
-    engine = load(sd)
     engine.submit(prompt("p", ImageRequest(text="a cat", steps=3, guidance=4.0)))
     gc.collect()
     gc.disable()
@@ -264,7 +264,9 @@ def test_a_half_precision_autoencoder_stays_where_it_was_placed(
         return decode(self, *args, **kwargs)
 
     device = _AddressedDevice()
-    entry = ModelSettings(kind=Kind.IMAGE, source=str(make_tiny_sdxl(tmp_path)), size_px=32, dtype="float16")
+    entry = ModelSettings(
+        kind=Kind.IMAGE, source=str(make_tiny_sdxl(tmp_path)), size_px=32, max_size_px=32, dtype="float16"
+    )
     engine = load_image("paint", entry, SchedulerSettings(), device, Reports())  # type: ignore[arg-type]
     monkeypatch.setattr(AutoencoderKL, "decode", watched)
     request = ImageRequest(text="a cat", steps=1)

@@ -33,7 +33,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, device: PlainDevice | None = None, reports: Reports | None = None, **settings: Any) -> Engine:
-    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), **{"size_px": 16, **settings})
+    entry = ModelSettings(kind=Kind.IMAGE, source=str(folder), **{"size_px": 16, "max_size_px": 64, **settings})
     device_, reports_ = device or PlainDevice(), reports or Reports()
     return load_image("paint", entry, SchedulerSettings(), device_, reports_)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from aquahost_cuda.arena import Arena
+from aquahost_cuda.arena import Arena, ChunkMove
 from aquahost_cuda.check import OutOfMemoryError
 from aquahost_cuda.driver import EmulatedDriver
 from aquahost_cuda.vmm import Buffer, Location, grant
@@ -168,73 +168,127 @@ class MappingMachine(_Machine):
             self.release(memory)
 
 
+places = st.sampled_from([Location.device(0), Location.device(1), Location.host()])
+
+
 class ArenaMachine(_Machine):
-    """An arena and some buffers compete for a GPU; what the arena holds keeps its bytes."""
+    """An arena and some buffers compete for the GPUs; what the arena holds keeps its bytes wherever it goes."""
 
     CHUNK_PAGES = 2
-    CAPACITY = 4
+    CAPACITY = 6
 
     def __init__(self) -> None:
         super().__init__()
         chunk_bytes = self.CHUNK_PAGES * PAGE
         self.arena = Arena(self.driver, 0, self.CAPACITY * chunk_bytes, chunk_bytes)
-        self.marks: list[int] = []
-        self.buffers: list[Buffer] = []
+        self.chunks: dict[int, tuple[Location, int]] = {}
+        """Where each mapped chunk lies, and the byte that fills it."""
+        self.moves: dict[int, ChunkMove] = {}
+        self.buffers: list[tuple[int, Buffer]] = []
 
     def used_pages(self, gpu: int) -> int:
-        if gpu:
-            return 0
-        return len(self.marks) * self.CHUNK_PAGES + sum(buffer.nbytes // PAGE for buffer in self.buffers)
+        at = Location.device(gpu)
+        chunks = [lies for lies, _ in self.chunks.values()] + [move.location for move in self.moves.values()]
+        buffers = sum(buffer.nbytes // PAGE for index, buffer in self.buffers if index == gpu)
+        return chunks.count(at) * self.CHUNK_PAGES + buffers
 
-    @rule(chunks=st.integers(0, 5), mark=st.integers(1, 255))
-    def grow(self, chunks: int, mark: int) -> None:
-        before = len(self.marks)
+    def fits(self, chunks: int, location: Location) -> bool:
+        """Whether a place has room for so many chunks."""
+        used_pages = 0 if location == Location.host() else self.used_pages(location.index)
+        return location == Location.host() or used_pages + chunks * self.CHUNK_PAGES <= GPU_PAGES
+
+    def fill(self, chunk: int, location: Location, mark: int) -> None:
+        """Write to a chunk that has just been mapped."""
+        self.chunks[chunk] = (location, mark)
+        ctypes.memset(self.arena.address + chunk * self.arena.chunk_bytes, mark, self.arena.chunk_bytes)
+
+    @rule(chunks=st.integers(0, 4), location=places, mark=st.integers(1, 255))
+    def grow(self, chunks: int, location: Location, mark: int) -> None:
+        vacant = [chunk for chunk in range(self.CAPACITY) if chunk not in self.chunks]
         try:
-            self.arena.grow(chunks)
+            grown = self.arena.grow(chunks, location)
         except ValueError:
-            assert before + chunks > self.CAPACITY
+            assert chunks > len(vacant)
         except OutOfMemoryError:
-            assert self.used_pages(0) + chunks * self.CHUNK_PAGES > GPU_PAGES
+            assert not self.fits(chunks, location)
         else:
-            self.marks += [mark] * chunks
-            for chunk in range(before, len(self.marks)):
-                address = self.arena.address + chunk * self.arena.chunk_bytes
-                ctypes.memset(address, mark, self.arena.chunk_bytes)
+            assert grown == vacant[:chunks]
+            for chunk in grown:
+                self.fill(chunk, location, mark)
 
-    @rule(chunks=st.integers(0, 3))
-    def shrink(self, chunks: int) -> None:
+    @rule(wanted=st.sets(st.integers(0, CAPACITY - 1)), location=places, mark=st.integers(1, 255))
+    def map(self, wanted: set[int], location: Location, mark: int) -> None:
         try:
-            self.arena.shrink(chunks)
+            self.arena.map(list(wanted), location)
         except ValueError:
-            assert chunks > len(self.marks)
-        else:
-            self.marks = self.marks[: len(self.marks) - chunks]
-
-    @rule(count=st.integers(1, 6))
-    def take(self, count: int) -> None:
-        try:
-            self.buffers.append(Buffer(self.driver, 0, count * PAGE))
+            assert wanted & set(self.chunks)
         except OutOfMemoryError:
-            assert self.used_pages(0) + count > GPU_PAGES
+            assert not self.fits(len(wanted), location)
+        else:
+            for chunk in wanted:
+                self.fill(chunk, location, mark)
+
+    @rule(unwanted=st.sets(st.integers(0, CAPACITY - 1)))
+    def unmap(self, unwanted: set[int]) -> None:
+        try:
+            self.arena.unmap(list(unwanted))
+        except ValueError:
+            assert not unwanted <= set(self.chunks) - set(self.moves)
+        else:
+            for chunk in unwanted:
+                del self.chunks[chunk]
+
+    @rule(chunk=st.integers(0, CAPACITY - 1), location=places)
+    def begin_move(self, chunk: int, location: Location) -> None:
+        try:
+            move = self.arena.begin_move(chunk, location)
+        except ValueError:
+            assert chunk not in self.chunks or chunk in self.moves
+        except OutOfMemoryError:
+            assert not self.fits(1, location)
+        else:
+            self.moves[chunk] = move
+            ctypes.memset(move.address, self.chunks[chunk][1], self.arena.chunk_bytes)
+
+    @rule(done=st.booleans(), data=st.data())
+    def end_move(self, done: bool, data: st.DataObject) -> None:
+        if not self.moves:
+            return
+        chunk = data.draw(st.sampled_from(sorted(self.moves)))
+        move = self.moves.pop(chunk)
+        if done:
+            move.finish()
+            self.chunks[chunk] = (move.location, self.chunks[chunk][1])
+        else:
+            move.abandon()
+
+    @rule(gpu=gpus, count=st.integers(1, 6))
+    def take(self, gpu: int, count: int) -> None:
+        try:
+            self.buffers.append((gpu, Buffer(self.driver, gpu, count * PAGE)))
+        except OutOfMemoryError:
+            assert self.used_pages(gpu) + count > GPU_PAGES
 
     @rule()
     def give(self) -> None:
         if self.buffers:
-            self.buffers.pop().close()
+            self.buffers.pop()[1].close()
 
     @invariant()
     def the_arena_holds_what_it_says(self) -> None:
-        assert self.arena.mapped_bytes == len(self.marks) * self.arena.chunk_bytes
-        for chunk, mark in enumerate(self.marks):
+        lies = {chunk: at for chunk, at in enumerate(self.arena.locations()) if at is not None}
+        assert lies == {chunk: at for chunk, (at, _) in self.chunks.items()}
+        assert self.arena.mapped_bytes == len(lies) * self.arena.chunk_bytes
+        for chunk, (_, mark) in self.chunks.items():
             address = self.arena.address + chunk * self.arena.chunk_bytes
             assert ctypes.c_uint8.from_address(address).value == mark
             assert ctypes.c_uint8.from_address(address + self.arena.chunk_bytes - 1).value == mark
 
     def give_back(self) -> None:
         self.arena.close()
-        for buffer in self.buffers:
+        for _, buffer in self.buffers:
             buffer.close()
-        self.marks, self.buffers = [], []
+        self.chunks, self.moves, self.buffers = {}, {}, []
 
     def teardown(self) -> None:
         self.the_arena_holds_what_it_says()
@@ -244,4 +298,4 @@ class ArenaMachine(_Machine):
 TestMapping = MappingMachine.TestCase
 TestMapping.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestArena = ArenaMachine.TestCase
-TestArena.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestArena.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

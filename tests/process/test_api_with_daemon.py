@@ -69,6 +69,20 @@ async def test_completions(client: openai.AsyncOpenAI) -> None:
     assert len(reply.choices[0].logprobs.tokens) == 3
 
 
+async def test_figures_of_a_living_daemon(client: openai.AsyncOpenAI, daemon: Daemon) -> None:
+    await client.chat.completions.create(model="fast", messages=MESSAGES, max_tokens=8)
+    await until(lambda: (stats := view(daemon, "fast").stats) is not None and stats.output_tokens >= 8)
+    async with httpx.AsyncClient() as plain:
+        text = (await plain.get(str(client.base_url.copy_with(path="/metrics")))).text
+    for line in (
+        'aquahost_model_ready{model="fast"} 1.0',
+        'aquahost_model_ready{model="broken"} 0.0',
+        'aquahost_output_tokens_total{model="fast"} 8.0',
+        "aquahost_recall_seconds_count 0.0",
+    ):
+        assert line in text.splitlines()
+
+
 async def test_leaving_frees_the_worker(client: openai.AsyncOpenAI, daemon: Daemon) -> None:
     stream = await client.chat.completions.create(model="slow", messages=MESSAGES, max_tokens=100_000, stream=True)
     await anext(aiter(stream))

@@ -75,6 +75,44 @@ def test_foreign_names(hosts: list[bytes]) -> None:
     gate.refuse_foreign_names(TCP)  # HTTP/1.0 needs no name, and no browser speaks it
 
 
+LOCAL = {**TCP, "client": ("127.0.0.1", 50000)}
+FAR = {**TCP, "client": ("10.0.0.9", 50000)}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", [b"localhost:8712", b"127.0.0.1:8712", b"[::1]:8712"])
+def test_figures_are_free_for_programs_on_this_machine(address: str, host: bytes) -> None:
+    gate = Gatekeeper(fake_settings(tenants={"red": {"key": "red-secret"}}))
+    gate.require_watcher(UNIX)
+    gate.require_watcher({**TCP, "client": (address, 50000), "headers": [(b"host", host)]})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        TCP,  # already reset
+        FAR,
+        {**FAR, "client": ("testclient", 1)},
+        {**FAR, "client": ("::ffff:10.0.0.9", 1)},
+        {**LOCAL, "headers": [(b"host", b"rebound.example")]},
+        {**LOCAL, "headers": [(b"host", b"localhost"), (b"x-forwarded-for", b"10.0.0.9")]},
+        {**LOCAL, "headers": [(b"host", b"localhost"), (b"forwarded", b"for=10.0.0.9")]},
+    ],
+)
+def test_figures_need_a_key_from_elsewhere(scope: dict[str, Any]) -> None:
+    gate = Gatekeeper(fake_settings(tenants={"red": {"key": "red-secret"}}, host={"admin_key": "admin-secret"}))
+    for key in (b"red-secret", b"admin-secret"):
+        gate.require_watcher({**scope, "headers": [*scope["headers"], (b"authorization", b"Bearer " + key)]})
+    for headers in ([], [(b"authorization", b"Bearer wrong")], [(b"authorization", b"Bearer ")]):
+        with pytest.raises(UnauthorizedError):
+            gate.require_watcher({**scope, "headers": [*scope["headers"], *headers]})
+
+
+def test_figures_are_as_open_as_the_models() -> None:
+    """Where no tenant is named, anyone may use every model."""
+    Gatekeeper(fake_settings()).require_watcher(FAR)
+
+
 def test_images_expire() -> None:
     clock = VirtualClock()
     store = MediaStore(clock, keep_s=10)

@@ -14,6 +14,7 @@ CLIENT_COMMANDS = (
     ("ps",),
     ("status",),
     ("gpus",),
+    ("leases",),
     ("queue",),
     ("events",),
     ("logs",),
@@ -105,7 +106,7 @@ def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("word", ["load", "unload", "run", "ps", "queue"])
+@pytest.mark.parametrize("word", ["load", "unload", "run", "ps", "queue", "leases"])
 def test_an_unknown_model_is_4(word: str) -> None:
     words = [word, "caht", *(["Hi"] if word == "run" else [])]
     result = run_cli(*words, api=Canned(a_snapshot(a_model())))

@@ -22,7 +22,7 @@ def test_version() -> None:
 def test_help_and_package_promise_nothing_to_come() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for text in (run_cli("--help").stdout, project["description"]):
-        assert "lend" not in text
+        assert "slice" not in text
         assert "many generative models" in " ".join(text.split())
 
 

@@ -8,11 +8,13 @@ from textwrap import dedent
 import pytest
 import yaml
 
+from aquahost.cli.gpus import index_cell, lost_cell
+from aquahost.cli.output import RED
 from aquahost.cli.status import memory_bar
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import ModelState, Snapshot
-from aquahost.messages.wire import LoadProgress
-from cli_harness import GIB, Canned, a_gpu, a_model, a_prompt, a_snapshot, error, run_cli, sse
+from aquahost.messages.wire import EngineStats, LoadProgress
+from cli_harness import GIB, Canned, a_gpu, a_lease, a_model, a_prompt, a_snapshot, error, run_cli, sse
 
 MODELS = (
     a_model("chat", queue=3),
@@ -38,23 +40,49 @@ def golden(text: str) -> str:
 
 def test_ps(api: Canned) -> None:
     assert run_cli("ps", api=api).stdout == golden("""
-        NAME       KIND   STATE        GPU  WEIGHTS       KV  QUEUE        RSS  NOTE
-        chat       llm    ready          0  2.0 GiB  1.0 GiB  3/256  512.0 MiB  ready for 1m 05s
-        org/paint  image  loading 25%    -        -        -  0/256          -  loading weights, 1.0 GiB of 4.0 GiB
-        sing       audio  failed         -        -        -  0/256          -  needs 9.0 GiB, [31mhas 8.0 GiB
-        idle       toy    unloaded       -        -        -  0/256          -
-        again      llm    ready          0  2.0 GiB  1.0 GiB  0/256  512.0 MiB  ready for 1m 05s; restarted 2x: killed by SIGKILL
+        NAME       KIND   STATE        GPU  WEIGHTS       KV  BORROWED  QUEUE        RSS  NOTE
+        chat       llm    ready          0  2.0 GiB  1.0 GiB         -  3/256  512.0 MiB  ready for 1m 05s
+        org/paint  image  loading 25%    -        -        -         -  0/256          -  loading weights, 1.0 GiB of 4.0 GiB
+        sing       audio  failed         -        -        -         -  0/256          -  needs 9.0 GiB, [31mhas 8.0 GiB
+        idle       toy    unloaded       -        -        -         -  0/256          -
+        again      llm    ready          0  2.0 GiB  1.0 GiB         -  0/256  512.0 MiB  ready for 1m 05s; restarted 2x: killed by SIGKILL
+    """)  # noqa: E501 -- a table is not broken
+
+
+def test_ps_shows_what_is_borrowed_and_where_a_parked_model_has_gone() -> None:
+    models = [
+        a_model("chat", stats=EngineStats(weights_bytes=2 * GIB, kv_bytes=3 * GIB, borrowed_bytes=4 * GIB)),
+        a_model("paint", kind="image", stats=EngineStats(parked="host", host_bytes=2 * GIB)),
+        a_model("sing", kind="audio", stats=EngineStats(parked="GPU 3")),
+    ]
+    assert run_cli("ps", api=Canned(a_snapshot(*models))).stdout == golden("""
+        NAME   KIND   STATE   GPU  WEIGHTS       KV  BORROWED  QUEUE        RSS  NOTE
+        chat   llm    ready     0  2.0 GiB  3.0 GiB   4.0 GiB  0/256  512.0 MiB  ready for 1m 05s
+        paint  image  parked    0        -        -         -  0/256  512.0 MiB  ready for 1m 05s; parked in host memory, wakes with its next prompt
+        sing   audio  parked    0        -        -         -  0/256  512.0 MiB  ready for 1m 05s; parked on GPU 3, wakes with its next prompt
     """)  # noqa: E501 -- a table is not broken
 
 
 def test_gpus(api: Canned) -> None:
     result = run_cli("gpus", api=api)
     assert result.stdout == golden("""
-        GPU  NAME            TOTAL  WEIGHTS       KV    OTHER     FREE  MODELS
-          0  Emulated GPU  8.0 GiB  2.0 GiB  1.0 GiB  1.0 GiB  4.0 GiB  chat
-          1  Emulated GPU  8.0 GiB  2.0 GiB  1.0 GiB  1.0 GiB  4.0 GiB  -
+        GPU  NAME            TOTAL  WEIGHTS       KV  WORK  LENT    OTHER     FREE  BORROWED  MODELS  NOTE
+          0  Emulated GPU  8.0 GiB  2.0 GiB  1.0 GiB     -     -  1.0 GiB  4.0 GiB         -  chat
+          1  Emulated GPU  8.0 GiB  2.0 GiB  1.0 GiB     -     -  1.0 GiB  4.0 GiB         -  -
     """)
     assert "EMULATED" in result.stderr
+
+
+def test_gpus_show_what_is_lent_and_what_is_lost() -> None:
+    busy = a_gpu(0, free_bytes=0, work_bytes=GIB, lent_bytes=3 * GIB, borrowed_bytes=5 * GIB, name="显卡\x1b[31m\n")
+    lost = a_gpu(1, models=[], lost="Xid 79:\nfallen off the bus")
+    result = run_cli("gpus", api=Canned(a_snapshot(gpus=[busy, lost], driver="cuda")))
+    assert result.stdout == golden("""
+        GPU  NAME            TOTAL  WEIGHTS       KV     WORK     LENT    OTHER     FREE  BORROWED  MODELS  NOTE
+          0  显卡 [31m       8.0 GiB  2.0 GiB  1.0 GiB  1.0 GiB  3.0 GiB  1.0 GiB      0 B   5.0 GiB  chat
+          1  Emulated GPU  8.0 GiB  2.0 GiB  1.0 GiB        -        -  1.0 GiB  4.0 GiB         -  -       LOST: Xid 79: fallen off the bus
+    """)  # noqa: E501 -- a table is not broken
+    assert result.stderr == ""
 
 
 def test_queue(api: Canned) -> None:
@@ -71,10 +99,11 @@ def test_status(api: Canned) -> None:
     lines = run_cli("status", api=api).stdout.splitlines()
     assert lines[0] == "aquahost 0.1.0  pid 4242, up 3m 05s, /nonexistent/socket"
     assert lines[1].startswith("EMULATED")
-    assert lines[2] == "2 live prompts, 2 of them running"
-    assert lines[4] == "GPU  NAME          MEMORY                       USED    TOTAL  MODELS"
+    assert lines[2] == "2 live prompts, 2 of them running; no leases"
+    assert lines[4] == "GPU  NAME          MEMORY                       USED    TOTAL  MODELS  NOTE"
     assert lines[5] == "  0  Emulated GPU  ██████▓▓▓▒▒▒░░░░░░░░░░░░  4.0 GiB  8.0 GiB  chat"
-    assert lines[8:] == run_cli("ps", api=api).stdout.splitlines()
+    assert lines[7] == "█ weights  ▓ kv  ▄ work  ▞ lent  ▒ other  ░ free"
+    assert lines[9:] == run_cli("ps", api=api).stdout.splitlines()
 
 
 def test_status_shouts_when_draining_and_is_calm_about_real_gpus() -> None:
@@ -84,15 +113,31 @@ def test_status_shouts_when_draining_and_is_calm_about_real_gpus() -> None:
     assert "EMULATED" not in text
 
 
+def test_what_is_lost_is_red() -> None:
+    assert (lost_cell(a_gpu(lost="x")).colour, index_cell(a_gpu(lost="x")).colour) == (RED, RED)
+    assert (lost_cell(a_gpu()).text, index_cell(a_gpu()).colour) == ("", "")
+
+
+def test_status_shows_what_is_lent() -> None:
+    gpus = [a_gpu(0, lost="gone"), a_gpu(1, lent_bytes=2 * GIB, work_bytes=GIB, free_bytes=GIB)]
+    leases = [a_lease(1, nbytes=GIB), a_lease(2, nbytes=GIB)]
+    lines = run_cli("status", api=Canned(a_snapshot(gpus=gpus, leases=leases))).stdout.splitlines()
+    assert lines[2] == "0 live prompts, 0 of them running; 2 leases, 2.0 GiB lent"
+    assert lines[5].endswith("LOST: gone")
+    assert "██████▓▓▓▄▄▄▞▞▞▞▞▞▒▒▒░░░" in lines[6]
+
+
 def test_a_bar_never_hides_what_is_there_nor_overflows() -> None:
-    tiny = a_gpu(weights_bytes=1, kv_bytes=1, other_bytes=1, free_bytes=8 * GIB - 3)
+    tiny = a_gpu(weights_bytes=1, kv_bytes=1, work_bytes=1, lent_bytes=1, other_bytes=1, free_bytes=8 * GIB - 5)
     full = a_gpu(weights_bytes=8 * GIB, kv_bytes=1, other_bytes=1, free_bytes=0)
-    assert memory_bar(tiny) == "█▓▒" + "░" * 21
+    assert memory_bar(tiny) == "█▓▄▞▒" + "░" * 19
     assert memory_bar(full) == "█" * 24
     assert len(memory_bar(a_gpu(total_bytes=0, weights_bytes=0, kv_bytes=0, other_bytes=0))) == 24
 
 
-@pytest.mark.parametrize(("word", "field"), [("ps", "models"), ("gpus", "gpus"), ("queue", "prompts")])
+@pytest.mark.parametrize(
+    ("word", "field"), [("ps", "models"), ("gpus", "gpus"), ("queue", "prompts"), ("leases", "leases")]
+)
 def test_json_and_yaml_hold_all_fields(word: str, field: str, api: Canned) -> None:
     whole = json.loads(run_cli("status", "-o", "json", api=api).stdout)
     assert set(whole) == set(Snapshot.__struct_fields__)
@@ -108,7 +153,7 @@ def test_ps_of_some_models(api: Canned) -> None:
 
 
 def test_no_escape_reaches_a_pipe(api: Canned) -> None:
-    for word in ("ps", "gpus", "queue", "status"):
+    for word in ("ps", "gpus", "leases", "queue", "status"):
         assert "\x1b" not in run_cli(word, api=api).stdout
 
 

@@ -54,7 +54,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("host: {port: .nan}", "1: host.port: NaN is not allowed; a whole number from 0 to 65535"),
         ("host: {port: }", "1: host.port: nothing is not allowed; a whole number from 0 to 65535"),
         ("host: {driver: cudda}", '1: host.driver: "cudda" is not allowed; one of auto, cuda, emulated'),
-        ("host: 5", "1: host: needs keys with values: driver, emulated, listen, port, "),
+        ("host: 5", "1: host: needs keys with values: driver, emulated, partition, listen, "),
         ("tenants: [a]", "1: tenants: needs names, each with its settings"),
         (
             "host: {max_body_bytes: 8 Megs}",
@@ -112,11 +112,29 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("models: {a: {kind: toy, gpu: -1}}", "1: models.a.gpu: -1 is not allowed; auto or a whole number, 0 or"),
         ("models: {a: {kind: toy, autoload: yes}}", '1: models.a.autoload: "yes" is not allowed; true or false'),
         ("models: {a: {kind: toy, gpu: 8}}\nhost: {driver: emulated}", "1: models.a.gpu: GPU 8 does not exist; "),
+        (
+            "host: {driver: emulated, partition: 4}",
+            "1: host.partition: is for real GPUs; host.emulated.gpus says how many the emulated driver shows",
+        ),
+        ("host: {partition: 0}", "1: host.partition: 0 is not allowed; a whole number from 1 to 64"),
+        ("host: {partition: 65}", "1: host.partition: 65 is not allowed; a whole number from 1 to 64"),
+        (
+            "host: {driver: emulated}\nleasing: {headroom_bytes: 1GiB}",
+            "2: leasing.headroom_bytes: leaves nothing to lend of GPUs of 1.0 GiB; lower it, or set leasing.enabled",
+        ),
+        ("leasing: {headroom_bytes: 2EiB}", '1: leasing.headroom_bytes: "2EiB" is not allowed; a size like'),
+        ("leasing: {recall_deadline_s: 0}", "1: leasing.recall_deadline_s: 0 is not allowed; a length of time"),
+        ("leasing: {park_after_s: never}", '1: leasing.park_after_s: "never" is not allowed; a length of time'),
+        ("leasing: {park_after: 1m}", "1: leasing.park_after: unknown key; did you mean park_after_s?"),
+        ("models: {a: {kind: toy, gpus: 1}}", "1: models.a.gpus: unknown key; did you mean gpu?"),
+        ("leasing: {borrow_bytes: 1}", "1: leasing.borrow_bytes: unknown key here; it belongs to models.NAME.borrow"),
+        ("models: {a: {kind: image, source: x, borrow_bytes: 1}}", "1: models.a.borrow_bytes: is for models of kind"),
+        ("models: {a: {kind: toy, pin: true}}", "1: models.a.pin: is for models of kind llm, image or audio; this"),
         ("models: {a b: {kind: toy}}", "1: models.a b: not a name; letters, digits and . _ - : / are allowed"),
         ("models: {a/../b: {kind: toy}}", "1: models.\"a/../b\": not a name"),
         ("tenants: {a: {key: hunter22}, b: {key: hunter22}}", "1: tenants.b.key: the same key as tenants.a"),
         ("host: {admin_key: hunter22}\ntenants: {b: {key: hunter22}}", "2: tenants.b.key: the same key as host."),
-        ("- a", " needs keys with values: host, scheduler, tenants, models"),
+        ("- a", " needs keys with values: host, scheduler, leasing, tenants, models"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_where_and_what_is_allowed(text: str, mistake: str, file: Path) -> None:
@@ -203,7 +221,7 @@ def test_variables_reach_every_scalar_of_host_and_scheduler(file: Path) -> None:
         (
             "AQUAHOST_MODELS__A__KIND",
             "toy",
-            "AQUAHOST_MODELS__A__KIND: unknown variable; keys of host and scheduler can",
+            "AQUAHOST_MODELS__A__KIND: unknown variable; keys of host, scheduler and leasing can",
         ),
         ("AQUAHOST_HOST__EMULATED", "x", "AQUAHOST_HOST__EMULATED: unknown variable; "),
     ],
@@ -234,3 +252,26 @@ def test_files_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(ConfigError, match=r"models\.yaml:2: not UTF-8 text \(byte 0xff\)"):
         load(file, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host: {partition: 8}",
+        "host: {driver: emulated, partition: 1}",
+        "host: {driver: emulated}\nleasing: {headroom_bytes: 1GiB, enabled: false}",
+        "host: {driver: emulated, emulated: {gpu_bytes: 2GiB}}\nleasing: {headroom_bytes: 1GiB}",
+        "leasing: {headroom_bytes: 1TiB}",
+        "leasing: {park_after_s: null}\nmodels: {a: {kind: llm, source: x, pin: true, borrow_bytes: 0}}",
+    ],
+)
+def test_what_may_stand_together(text: str, file: Path) -> None:
+    file.write_text(text)
+    load(file, {})  # which would tell of mistakes
+
+
+def test_leasing_from_the_environment(file: Path) -> None:
+    file.write_text(TOY)
+    env = {"AQUAHOST_LEASING__ENABLED": "false", "AQUAHOST_LEASING__PARK_AFTER_S": "null"}
+    leasing = load(file, {**env, "AQUAHOST_LEASING__HEADROOM_BYTES": "2GiB"}).settings.leasing
+    assert (leasing.enabled, leasing.park_after_s, leasing.headroom_bytes) == (False, None, 2 << 30)

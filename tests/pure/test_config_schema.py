@@ -66,6 +66,17 @@ def test_the_example_points_editors_at_the_schema_and_shows_every_kind() -> None
         "tenants: {a: {key: short}}",
         "x-anything: [1, 2]",
         "y-anything: 1",
+        "leasing: {}",
+        "leasing: {park_after_s: null}",
+        "leasing: {park_after_s: 5m, headroom_bytes: 1GiB, enabled: false}",
+        "leasing: {enabled: 1}",
+        "leasing: {recall_deadline_s: null}",
+        "leasing: {recall_deadline: 1s}",
+        "host: {partition: 64}",
+        "host: {partition: 65}",
+        "models: {a: {kind: llm, source: x, borrow_bytes: 0, host_kv_bytes: 1GiB, pin: true}}",
+        "models: {a: {kind: image, source: x, pin: true}}",
+        "models: {a: {kind: image, source: x, borrow_bytes: 1GiB}}",
         "models: {a: {kind: toy, kv_bytes: null}}",
         "models: {a: {kind: llm, source: x, kv_bytes: null}}",
         "models: {a: {kind: toy, max_context: 9}}",
@@ -111,7 +122,9 @@ def test_only_keys_of_the_models_kind_are_shown(tmp_path: Path) -> None:
     assert not {"kv_bytes", "steps", "source"} & set(shown["a"])
     assert {"steps", "size_px"} < set(shown["b"])
     assert not {"kv_bytes", "toy", "max_duration_s"} & set(shown["b"])
-    assert {"kv_bytes", "max_queue"} < set(shown["c"])
+    assert {"kv_bytes", "borrow_bytes", "host_kv_bytes", "pin", "max_queue"} < set(shown["c"])
+    assert "pin" in shown["b"]
+    assert not {"pin", "borrow_bytes"} & set(shown["a"])
 
 
 def test_show_masks_keys(tmp_path: Path) -> None:
@@ -130,7 +143,10 @@ def test_show_masks_keys(tmp_path: Path) -> None:
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
-    path.write_text("host: {max_body_bytes: 1MiB}\nmodels: {org/a.b: {kind: toy}, b: {kind: audio, source: x}}\n")
+    path.write_text(
+        "host: {max_body_bytes: 1MiB}\nleasing: {park_after_s: null}\n"
+        "models: {org/a.b: {kind: toy}, b: {kind: audio, source: x}}\n"
+    )
     loaded = load(path, {})
     again = tmp_path / "again.yaml"
     again.write_text(shown_yaml(loaded, origins=True))

@@ -40,6 +40,20 @@ def test_a_new_prompt_goes_first() -> None:
     assert _take(turns, 3) == "bab"
 
 
+def test_one_that_may_not_begin_yet_leaves_the_turn_to_those_begun() -> None:
+    turns = Turns(max_begun=2)
+    turns.add("a")
+    assert turns.next_to_begin == "a"
+    assert turns.take(begin=False) is None
+    assert turns.take() == "a"
+    turns.add("b")
+    turns.add("c")
+    assert [turns.take(begin=False) for _ in range(2)] == ["a", "a"]
+    assert (turns.next_to_begin, turns.begun_ids()) == ("b", ["a"])
+    assert turns.take() == "b"
+    assert turns.next_to_begin is None, "no more may begin"
+
+
 def test_without_prompts_there_is_no_turn() -> None:
     turns = Turns(max_begun=1)
     assert turns.take() is None

@@ -33,6 +33,7 @@ COMMANDS = (
     ["ps"],
     ["status"],
     ["gpus"],
+    ["leases"],
     ["queue"],
     ["events"],
     ["logs"],
@@ -60,6 +61,14 @@ def test_a_client_command_imports_nothing_heavy(words: list[str]) -> None:
     assert code == (0 if words[-1].startswith("--") else 3)
     allowed = ANSWERED_BY_HTTPX if "httpx" in modules else set()
     assert not modules & (FORBIDDEN - allowed)
+
+
+def test_the_doctor_leaves_the_driver_and_torch_to_others() -> None:
+    """It reads models.yaml itself, asks a process of its own for the hardware, and metadata for versions."""
+    code, modules = modules_after(["doctor"])
+    assert code in (0, 1)
+    assert not modules & (FORBIDDEN - {"aquahost.config.settings", "aquahost.config.loader", *ANSWERED_BY_HTTPX})
+    assert "aquahost.cli.doctor.shown" in modules
 
 
 def test_help_imports_no_command_and_no_client() -> None:

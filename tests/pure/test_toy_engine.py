@@ -10,6 +10,7 @@ from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings, Toy
 from aquahost.engines.engine import Engine
 from aquahost.engines.toy import DEFAULT_TOKENS, ToyEngine, load_toy
 from aquahost.errors import InvalidRequestError, LoadError
+from aquahost.messages.memory import ClaimSettled
 from aquahost.messages.prompts import (
     Finished,
     FinishReason,
@@ -153,6 +154,18 @@ def test_a_step_takes_its_time() -> None:
     toy.submit(prompt(max_tokens=3))
     run(toy)
     assert slept == [0.25] * 3
+
+
+def test_it_waits_for_prompts_alone_and_has_no_memory_to_speak_of() -> None:
+    toy = engine()
+    assert toy.wait_s() == 0.5
+    toy.submit(prompt(max_tokens=1))
+    toy.tend()
+    assert toy.wait_s() == 0
+    run(toy)
+    toy.on_memory(ClaimSettled(0))
+    assert toy.memory_reports() == []
+    assert toy.stats().weights_bytes == 0
 
 
 def test_images_are_refused() -> None:

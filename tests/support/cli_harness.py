@@ -13,7 +13,17 @@ from typer.testing import CliRunner, Result
 from aquahost.cli.main import app
 from aquahost.cli.surroundings import Surroundings
 from aquahost.messages.prompts import PromptState
-from aquahost.messages.snapshot import GpuView, ModelState, ModelView, PromptView, Snapshot
+from aquahost.messages.snapshot import (
+    SCHEMA_VERSION,
+    GpuView,
+    LeaseState,
+    LeaseView,
+    LinkView,
+    ModelState,
+    ModelView,
+    PromptView,
+    Snapshot,
+)
 from aquahost.messages.wire import EngineStats, Footprint
 
 GIB = 1 << 30
@@ -125,16 +135,46 @@ def a_gpu(index: int = 0, **fields: Any) -> GpuView:
         "free_bytes": 4 * GIB,
         "weights_bytes": 2 * GIB,
         "kv_bytes": GIB,
+        "work_bytes": 0,
+        "lent_bytes": 0,
+        "borrowed_bytes": 0,
         "other_bytes": GIB,
         "models": ["chat"],
     }
     return GpuView(index=index, **{**defaults, **fields})
 
 
+def a_lease(lease_id: int = 1, **fields: Any) -> LeaseView:
+    """A lease in a snapshot."""
+    defaults: dict[str, Any] = {
+        "donor": 1,
+        "borrower": "chat",
+        "borrower_gpu": 0,
+        "nbytes": GIB,
+        "recalled_bytes": 0,
+        "state": LeaseState.MAPPED,
+        "age_s": 12.0,
+        "deadline_in_s": None,
+    }
+    return LeaseView(id=lease_id, **{**defaults, **fields})
+
+
+def a_link(source: int, target: int, **fields: Any) -> LinkView:
+    """A link in a snapshot."""
+    defaults: dict[str, Any] = {"usable": True, "reason": "NVLink", "bytes_per_s": 8.0 * GIB}
+    return LinkView(source=source, target=target, **{**defaults, **fields})
+
+
+def all_links(gpus: int, **fields: Any) -> list[LinkView]:
+    """Every link of a node of so many GPUs, to the host too."""
+    ends = [-1, *range(gpus)]
+    return [a_link(source, target, **fields) for source in ends for target in ends if source != target]
+
+
 def a_snapshot(*models: ModelView, **fields: Any) -> Snapshot:
     """A snapshot of these models."""
     defaults: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "at": "2026-01-01T00:00:00Z",
         "version": "0.1.0",
         "run_id": "run",
@@ -144,6 +184,8 @@ def a_snapshot(*models: ModelView, **fields: Any) -> Snapshot:
         "draining": False,
         "gpus": [a_gpu()],
         "prompts": [],
+        "leases": [],
+        "links": [],
         "last_event_seq": 0,
     }
     return Snapshot(models=list(models), **{**defaults, **fields})

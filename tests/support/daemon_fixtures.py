@@ -40,6 +40,7 @@ class FakeGpu:
     name: str = "fake"
     total_bytes: int = 1 << 30
     free_bytes: int = 1 << 30
+    lost: str | None = None
 
 
 def toy(**entry: Any) -> dict[str, Any]:
@@ -149,9 +150,12 @@ class ServedDaemon:
 
 
 @contextmanager
-def served_daemon(folder: Path, models: dict[str, dict[str, Any]], **host: Any) -> Iterator[ServedDaemon]:
+def served_daemon(
+    folder: Path, models: dict[str, dict[str, Any]], *, leasing: dict[str, Any] | None = None, **host: Any
+) -> Iterator[ServedDaemon]:
     """A daemon that serves from `folder`, once its API answers; killed at the end if it still runs."""
-    settings = {"models": models, "host": {"port": 0, "driver": "emulated", **host}}
+    host = {"port": 0, "driver": "emulated", **host}
+    settings = {"models": models, "host": host, "leasing": leasing or {}}
     env = {**os.environ, "AQUAHOST_RUNTIME_DIR": str(folder / "run"), "AQUAHOST_STATE_DIR": str(folder / "state")}
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True

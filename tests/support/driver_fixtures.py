@@ -8,20 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from aquahost_cuda.check import call
 from aquahost_cuda.device import Device
-from aquahost_cuda.driver import Driver, EmulatedDriver, EmulatedNode, load
+from aquahost_cuda.driver import Driver, EmulatedDriver, EmulatedNode, PartitionedDriver, driver_name, load
 from aquahost_cuda.emulated.state import Live
 from aquahost_cuda.vmm import Location, grant, map_memory, reserve, unmap_memory, unreserve
 
 MIB = 1 << 20
 PAGE = 2 * MIB
 """Granularity of the emulated driver; contract tests ask instead."""
-DRIVERS = ("emulated", pytest.param("cuda", marks=pytest.mark.gpu))
+DRIVERS = (
+    "emulated",
+    "emulated in parts",
+    pytest.param("cuda", marks=pytest.mark.gpu),
+    pytest.param("cuda in parts", marks=pytest.mark.gpu),
+)
 SHARED_SLACK_BYTES = 512 * MIB
 """What other processes may take or free on a real GPU within a test."""
 NOTHING = Live(contexts=0, streams=0, events=0, reservations=0, regions=0, handles=0)
@@ -58,17 +63,35 @@ def emulated(path: Path, **changes: Any) -> Iterator[EmulatedDriver]:
 
 @contextmanager
 def any_driver(kind: str, path: Path) -> Iterator[Driver]:
-    """The emulated driver, or the machine's own."""
+    """The emulated driver or the machine's own, as it is or with each GPU in four parts."""
     if kind == "emulated":
         with emulated(path) as driver:
+            yield driver
+    elif kind == "emulated in parts":
+        with emulated(path, gpus=1, gpu_bytes=256 * MIB) as whole, in_parts(whole, path) as driver:
+            yield driver
+    elif kind == "cuda in parts":
+        with in_parts(load("cuda"), path) as driver:
             yield driver
     else:
         yield load("cuda")
 
 
+@contextmanager
+def in_parts(whole: Driver, path: Path, parts: int = 4) -> Iterator[Driver]:
+    """A driver with each GPU shown as several. Afterwards nothing may be charged any more."""
+    driver = PartitionedDriver(whole, parts, str(path / "parts"))
+    try:
+        yield cast("Driver", driver)
+        readings = [driver.memory_of(gpu) for gpu in range(call(driver.cuDeviceGetCount))]
+        assert all(free_bytes == total_bytes for free_bytes, total_bytes in readings), readings
+    finally:
+        driver.close()
+
+
 def about(driver: Driver, nbytes: int) -> Any:
     """Equal to a difference of free bytes: exactly on the emulated driver, nearly on a GPU that others may use too."""
-    if isinstance(driver, EmulatedDriver):
+    if driver_name(driver) == "emulated":
         return nbytes
     return pytest.approx(nbytes, rel=0, abs=SHARED_SLACK_BYTES)
 

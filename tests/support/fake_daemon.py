@@ -10,6 +10,7 @@ from pathlib import Path
 from aquahost.config.settings import Settings
 from aquahost.errors import InvalidRequestError, UnknownModelError, UnknownPromptError
 from aquahost.events import Event, EventKind
+from aquahost.messages.figures import LendingFigures
 from aquahost.messages.prompts import (
     Accepted,
     Artifact,
@@ -27,7 +28,8 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
-from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, ModelView, Snapshot
+from aquahost.messages.snapshot import SCHEMA_VERSION, GpuView, ModelState, ModelView, Snapshot
+from aquahost.messages.wire import EngineStats
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 WAV = b"RIFF\x00\x00\x00\x00WAVEnot really"
@@ -95,6 +97,10 @@ class FakeDaemon:
         self.calls: list[tuple[object, ...]] = []
         self.problems: list[str] = []
         self.unready: list[str] = []
+        self.lending = LendingFigures()
+        self.gpus: list[GpuView] = []
+        self.stats: EngineStats | None = None
+        """Of every model."""
         self.reason: str | None = None
         """Why workers died, in the snapshot."""
         self.logs = Path("/nonexistent")
@@ -150,11 +156,16 @@ class FakeDaemon:
             driver="emulated",
             uptime_s=1.0,
             draining=False,
-            gpus=[],
+            gpus=self.gpus,
             models=[self._view(name) for name in self.settings.models],
             prompts=[],
+            leases=[],
+            links=[],
             last_event_seq=2,
         )
+
+    def lending_figures(self) -> LendingFigures:
+        return self.lending
 
     def health(self) -> list[str]:
         return self.problems
@@ -189,7 +200,7 @@ class FakeDaemon:
             reason=self.reason,
             load=None,
             footprint=None,
-            stats=None,
+            stats=self.stats,
             queue=0,
             max_queue=8,
             ready_for_s=1.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.llm.engine import LlmEngine
 from aquahost.engines.llm.load import load_llm
+from aquahost.engines.memory_desk import MemoryDesk
 from aquahost.messages.prompts import Finished, Output, Prompt, Sampling, TextRequest, Tokens
 from aquahost_cuda.driver import EmulatedNode, load
 
@@ -112,19 +114,20 @@ def settings_for(folder: Path, **changes: Any) -> ModelSettings:
 
 
 @contextlib.contextmanager
-def emulated_device(path: Path, *, gpu_bytes: int = 256 << 20, gpus: int = 1) -> Iterator[EngineDevice]:
+def emulated_device(
+    path: Path, *, gpu_bytes: int = 256 << 20, gpus: int = 1, desk: MemoryDesk | None = None, **node: Any
+) -> Iterator[EngineDevice]:
     """GPU 0 of a fresh emulated node; at the end all its memory must be free again."""
     path.mkdir(parents=True, exist_ok=True)
-    device = EngineDevice(load("emulated", EmulatedNode(path=str(path), gpus=gpus, gpu_bytes=gpu_bytes)), 0)
+    driver = load("emulated", EmulatedNode(path=str(path), gpus=gpus, gpu_bytes=gpu_bytes, **node))
+    device = EngineDevice(driver, 0, desk)
     before = device.free_bytes()
     try:
         yield device
     except BaseException:
         device.close()
         raise
-    for buffer in device._buffers:
-        buffer.close()
-    device._buffers.clear()
+    device.weights.close()
     assert device.free_bytes() == before, "the engine left memory behind"
     device.close()
 
@@ -132,8 +135,8 @@ def emulated_device(path: Path, *, gpu_bytes: int = 256 << 20, gpus: int = 1) ->
 def load_tiny(
     folder: Path, device: EngineDevice, *, scheduler: SchedulerSettings | None = None, **changes: Any
 ) -> LlmEngine:
-    """The engine of a tiny model's folder; 1 MiB of KV memory unless told otherwise."""
-    settings = settings_for(folder, **{"kv_bytes": 1 << 20, **changes})
+    """The engine of a tiny model's folder; 1 MiB of KV memory, all of it local, unless told otherwise."""
+    settings = settings_for(folder, **{"kv_bytes": 1 << 20, "host_kv_bytes": 0, **changes})
     return load_llm("tiny", settings, scheduler or SchedulerSettings(), device, lambda progress: None)
 
 
@@ -149,8 +152,10 @@ def run_all(engine: LlmEngine, *, most_steps: int = 2000) -> list[Output]:
     for _ in range(most_steps):
         if not engine.has_work():
             return outputs
+        engine.tend()
         outputs += engine.step()
         engine.check()
+        time.sleep(engine.wait_s())
     raise AssertionError(f"still live after {most_steps} steps")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,22 +11,50 @@ from typing import Any
 
 import torch
 
+from aquahost.clock import SystemClock
+from aquahost.config.settings import LeasingSettings
 from aquahost.demo.models import make_sing
 from aquahost.demo.tokens import byte_level_tokenizer, clip_tokenizer
 from aquahost.engines.engine import Engine
+from aquahost.engines.memory_desk import MemoryDesk
 from aquahost.errors import LoadError
 from aquahost.messages.prompts import Artifact, Finished, FinishReason, Output, Progress, Prompt, Request
 from aquahost.messages.wire import LoadProgress
+from aquahost_cuda.check import OutOfMemoryError
+
+
+class _PlainBuffer:
+    """Memory of a PlainDevice."""
+
+    def __init__(self, device: PlainDevice, nbytes: int) -> None:
+        self._device, self.nbytes = device, nbytes
+
+    def close(self) -> None:
+        self._device.work_bytes -= self.nbytes
+
+
+class _PlainWeights:
+    """Weights that stay where they are."""
+
+    gpu_bytes = 0
+
+    def packed_bytes(self) -> int:
+        return 0
 
 
 @dataclass
 class PlainDevice:
-    """What engines use of an `EngineDevice`, over plain CPU memory with a limit."""
+    """What engines use of an `EngineDevice`, over plain CPU memory with a limit. Nobody lends, nothing is parked."""
 
     capacity_bytes: int = 1 << 30
     placed_bytes: int = 0
+    work_bytes: int = 0
     required: list[int] = field(default_factory=list)
     torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    desk: MemoryDesk = field(default_factory=lambda: MemoryDesk(LeasingSettings(linger_s=0), SystemClock()))
+    weights: _PlainWeights = field(default_factory=_PlainWeights)
+    is_emulated: bool = True
+    gpu_index: int = 0
 
     def require(self, nbytes: int, what: str) -> None:
         self.required.append(nbytes)
@@ -36,6 +65,24 @@ class PlainDevice:
         nbytes = sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers()))
         self.placed_bytes += nbytes
         return nbytes
+
+    def end_load(self) -> None:
+        pass
+
+    def free_bytes(self) -> int:
+        return self.capacity_bytes - self.placed_bytes - self.work_bytes
+
+    def claimable_bytes(self) -> int:
+        return self.free_bytes()
+
+    def taken_bytes(self, nbytes: int) -> int:
+        return nbytes
+
+    def buffer(self, nbytes: int) -> _PlainBuffer:
+        if nbytes > self.free_bytes():
+            raise OutOfMemoryError("cuMemCreate", "CUDA_ERROR_OUT_OF_MEMORY")
+        self.work_bytes += nbytes
+        return _PlainBuffer(self, nbytes)
 
 
 @dataclass
@@ -73,9 +120,18 @@ def run_all(engine: Engine, requests: dict[str, Request]) -> dict[str, Result]:
     results = {prompt_id: Result() for prompt_id in requests}
     for prompt_id, request in requests.items():
         engine.submit(prompt(prompt_id, request))
-    while engine.has_work():
-        collect(results, engine.step())
+    finish(engine, results)
     return results
+
+
+def finish(engine: Engine, results: dict[str, Result]) -> None:
+    """Drive the engine as the worker's loop does, without a broker, until all of these prompts have ended."""
+    while any(result.finished is None for result in results.values()):
+        engine.tend()
+        if engine.has_work():
+            collect(results, engine.step())
+        else:
+            time.sleep(min(engine.wait_s(), 0.01))
 
 
 def collect(results: dict[str, Result], outputs: Iterable[Output]) -> None:

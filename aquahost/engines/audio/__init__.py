@@ -8,7 +8,8 @@ from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.checks import check_entry
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import Engine, ReportProgress
-from aquahost.engines.gated import GatedEngine, GatedModel
+from aquahost.engines.gated_load import serve
+from aquahost.engines.gated_model import GatedModel
 from aquahost.engines.quiet import quiet_diffusers, quiet_transformers
 from aquahost.engines.source import resolve_source
 from aquahost.errors import LoadError
@@ -31,7 +32,7 @@ def load_audio(
         model = load_musicgen(path, settings, device, report)
     else:
         raise LoadError(f"{path} is no audio model: it has neither a model_index.json nor a config.json")
-    return GatedEngine(model, max_begun=settings.max_concurrent)
+    return serve(model, settings, device, report)
 
 
 def _load_pipeline(path: Path, settings: ModelSettings, device: EngineDevice, report: ReportProgress) -> GatedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from aquahost.config.settings import ModelSettings
-from aquahost.engines.audio.sound import FORMATS, as_samples, encode_sound
+from aquahost.engines.audio.sound import FORMATS, SMALLEST_TRIAL_S, as_samples, encode_sound
 from aquahost.engines.checkpoint import find_weights
 from aquahost.engines.checks import check_duration, check_format, check_guidance, check_text
 from aquahost.engines.device import EngineDevice
@@ -19,7 +20,7 @@ from aquahost.engines.diffusion.load import load_errors, stored_dtype
 from aquahost.engines.dtypes import choose_dtype
 from aquahost.engines.engine import ReportProgress
 from aquahost.engines.gate import Arrive
-from aquahost.engines.gated import Job, Made
+from aquahost.engines.gated_model import TRIAL_GUIDANCE, TRIAL_TEXT, Job, Made, Trial, doubling
 from aquahost.engines.random_state import choose_seed
 from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.prompts import AudioRequest, Request
@@ -121,7 +122,17 @@ class MusicGenModel:
             rate_hz=self._rate_hz,
             file_format=file_format,
         )
-        return Job(work=generate, seed=seed, steps=generate.tokens)
+        return Job(work=generate, seed=seed, size=generate.tokens, steps=generate.tokens)
+
+    def trials(self) -> Sequence[Trial]:
+        """Sounds, each twice as long as the one before, up to the longest: all tokens, and then the codec."""
+        return [
+            Trial(
+                f"{seconds:g} s of sound",
+                AudioRequest(text=TRIAL_TEXT, seed=0, duration_s=seconds, guidance=TRIAL_GUIDANCE, format="pcm"),
+            )
+            for seconds in doubling(min(SMALLEST_TRIAL_S, self._limit_s), self._limit_s)
+        ]
 
     def _tokenize(self, text: str) -> Any:
         inputs = self._tokenizer([check_text(text, param="input")], return_tensors="pt", verbose=False)

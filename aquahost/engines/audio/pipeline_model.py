@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from aquahost.config.settings import ModelSettings
-from aquahost.engines.audio.sound import FORMATS, as_samples, encode_sound
+from aquahost.engines.audio.sound import FORMATS, SMALLEST_TRIAL_S, as_samples, encode_sound
 from aquahost.engines.audio.text_to_audio import DURATION_PARAMETERS, duration_parameter
 from aquahost.engines.checks import check_duration, check_format, check_guidance, check_steps
 from aquahost.engines.diffusion.hosted_pipeline import SHARED_FIELDS, HostedPipeline
 from aquahost.engines.diffusion.load import LoadedPipeline
 from aquahost.engines.gate import Arrive
-from aquahost.engines.gated import Job, Made
+from aquahost.engines.gated_model import Job, Made, Trial, doubling
 from aquahost.engines.random_state import choose_seed
 from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.prompts import AudioRequest, Request
@@ -61,7 +62,17 @@ class AudioPipelineModel:
         arguments |= option(self._duration_parameter, duration_s, asked=request.duration_s is not None)
         arguments |= option("output_type", "np", asked=False)
         play = _Play(self._pipeline, arguments, seed, self._rate_hz, file_format)
-        return Job(work=play, seed=seed, steps=self._pipeline.count_steps(steps))
+        size = self._longest_s or duration_s or self._limit_s  # with a fixed number of frames, all sounds take as much
+        return Job(work=play, seed=seed, size=size, steps=self._pipeline.count_steps(steps))
+
+    def trials(self) -> Sequence[Trial]:
+        """Sounds, each twice as long as the one before, up to the longest; one alone where length does not matter."""
+        more = self._pipeline.trial_options(self._settings, guidance_parameter="guidance_scale")
+        shortest_s = self._limit_s if self._longest_s is not None else min(SMALLEST_TRIAL_S, self._limit_s)
+        return [
+            Trial(f"{seconds:g} s of sound", AudioRequest(**more, duration_s=seconds, format="pcm"))
+            for seconds in doubling(shortest_s, self._limit_s)
+        ]
 
     def _default_duration_s(self) -> float | None:
         default = self._pipeline.parameters[self._duration_parameter].default

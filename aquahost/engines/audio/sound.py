@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aquahost.engines.gated import Made
+from aquahost.engines.gated_model import Made
 
 Samples = npt.NDArray[np.float32]
 """Shape (frames, channels), full scale at 1."""
 
+SMALLEST_TRIAL_S = 0.25
+"""The shortest sound whose memory is measured at a load."""
 FORMATS = ("wav", "flac", "mp3", "opus", "pcm")
 _MEDIA_TYPES = {
     "wav": "audio/wav",

@@ -8,7 +8,7 @@ from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.checks import check_entry
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import Engine, ReportProgress
-from aquahost.engines.gated import GatedEngine
+from aquahost.engines.gated_load import serve
 from aquahost.engines.quiet import quiet_diffusers
 from aquahost.engines.source import resolve_source
 from aquahost.messages.wire import LoadProgress
@@ -33,4 +33,4 @@ def load_image(
     loaded = load_pipeline(folder, settings, device, report)
     refuse_unless_text_to_image(type(loaded.pipeline))
     model = ImageModel(loaded, settings, device.torch_device)
-    return GatedEngine(model, max_begun=settings.max_concurrent)
+    return serve(model, settings, device, report)

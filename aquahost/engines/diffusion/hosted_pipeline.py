@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from aquahost.config.settings import ModelSettings
 from aquahost.engines.checks import check_text
 from aquahost.engines.diffusion.load import LoadedPipeline
 from aquahost.engines.diffusion.own_pipeline import count_steps, own_pipeline
@@ -15,6 +16,7 @@ from aquahost.engines.diffusion.pipeline_folder import call_parameters
 from aquahost.engines.diffusion.placed_weights import weights_as_placed
 from aquahost.engines.diffusion.step_callback import StepCallback, pipeline_refusals
 from aquahost.engines.gate import Arrive
+from aquahost.engines.gated_model import TRIAL_GUIDANCE, TRIAL_STEPS, TRIAL_TEXT
 from aquahost.errors import InvalidRequestError
 from aquahost.messages.prompts import AudioRequest, ImageRequest
 from aquahost.messages.wire import Footprint
@@ -64,6 +66,17 @@ class HostedPipeline:
             field = self._fields[parameter]
             raise InvalidRequestError(f"{self._name} has no {field}; leave it out", param=field)
         return {parameter: value} if value is not None and parameter in self.parameters else {}
+
+    def trial_options(self, settings: ModelSettings, *, guidance_parameter: str) -> dict[str, Any]:
+        """Fields of a request that takes few steps, and all the memory for its size that a client could ask for."""
+        fields: dict[str, Any] = {"text": TRIAL_TEXT, "seed": 0}
+        if "num_inference_steps" in self.parameters:
+            fields["steps"] = min(TRIAL_STEPS, settings.max_steps)
+        if "negative_prompt" in self.parameters:
+            fields["negative_text"] = TRIAL_TEXT
+        if guidance_parameter in self.parameters:
+            fields["guidance"] = TRIAL_GUIDANCE
+        return fields
 
     def count_steps(self, steps: int | None) -> int | None:
         """Steps that a call will report if asked for `steps`, or by default; None where that can't be told."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from aquahost.engines.checks import check_format, check_guidance, check_length, 
 from aquahost.engines.diffusion.hosted_pipeline import SHARED_FIELDS, HostedPipeline
 from aquahost.engines.diffusion.load import LoadedPipeline
 from aquahost.engines.gate import Arrive
-from aquahost.engines.gated import Job, Made
+from aquahost.engines.gated_model import Job, Made, Trial, doubling
 from aquahost.engines.random_state import choose_seed
 from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.prompts import ImageRequest, Request
@@ -23,6 +24,7 @@ from aquahost.messages.wire import Footprint
 FORMATS = ("png", "jpeg", "webp")
 FIELDS = {"prompt": "prompt", "height": "size", "width": "size", **SHARED_FIELDS}
 """The request's field behind each of the pipeline's parameters."""
+SMALLEST_TRIAL_PX = 64
 
 
 class ImageModel:
@@ -49,12 +51,32 @@ class ImageModel:
         if not isinstance(request, ImageRequest):
             raise InvalidRequestError("this model makes images; send an image request", param="model")
         seed = choose_seed(request.seed)
-        arguments = self._pipeline.texts(request) | self._size(request) | self._guidance(request)
+        size = self._size(request)
+        arguments = self._pipeline.texts(request) | size | self._guidance(request)
         steps = check_steps(request.steps, self._settings)
         arguments |= self._pipeline.option("num_inference_steps", steps, asked=request.steps is not None)
         file_format = check_format(request.format, FORMATS, param="output_format")
         render = _Render(self._pipeline, arguments, seed, file_format)
-        return Job(work=render, seed=seed, steps=self._pipeline.count_steps(steps))
+        width_px, height_px = size.get("width", self._own_px), size.get("height", self._own_px)
+        return Job(work=render, seed=seed, size=width_px * height_px, steps=self._pipeline.count_steps(steps))
+
+    def trials(self) -> Sequence[Trial]:
+        """Square images, each with twice the side of the one before, up to the entry's `max_size_px`."""
+        multiple = self._multiple
+        largest_px = self._settings.max_size_px // multiple * multiple
+        smallest_px = min(largest_px, -(-SMALLEST_TRIAL_PX // multiple) * multiple)
+        return [self._trial(int(px)) for px in doubling(smallest_px, largest_px)]
+
+    def _trial(self, px: int) -> Trial:
+        name = self._guidance_parameter(with_negative="negative_prompt" in self._pipeline.parameters)
+        more = self._pipeline.trial_options(self._settings, guidance_parameter=name)
+        request = ImageRequest(**more, width_px=px, height_px=px, format="jpeg")
+        return Trial(f"{px} x {px} pixels", request)
+
+    @property
+    def _own_px(self) -> int:
+        """The side of an image where neither request nor entry says: the pipeline's, else the largest."""
+        return own_size_px(self._pipeline.template) or self._settings.max_size_px
 
     def _refuse_unless_sizes_fit(self) -> None:
         multiple, size_px, max_px = self._multiple, self._settings.size_px, self._settings.max_size_px
@@ -132,6 +154,14 @@ def size_multiple(pipeline: Any) -> int:
     of_processor = _positive(getattr(getattr(processor, "config", None), "vae_scale_factor", 1))
     patch = _positive(getattr(pipeline, "patch_size", 1))
     return math.lcm(8, scale * patch, of_processor)
+
+
+def own_size_px(pipeline: Any) -> int:
+    """Width and height that the pipeline chooses by itself; 0 where it does not tell."""
+    parts = [getattr(getattr(pipeline, name, None), "config", None) for name in ("unet", "transformer")]
+    told = [getattr(pipeline, "default_sample_size", None), *(getattr(part, "sample_size", None) for part in parts)]
+    latents = next((size for size in told if isinstance(size, int) and size > 0), 0)
+    return latents * _positive(getattr(pipeline, "vae_scale_factor", 1))
 
 
 def _positive(value: object) -> int:

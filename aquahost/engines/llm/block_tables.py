@@ -28,10 +28,9 @@ class BlockTables:
         self.counts[slot] = self.computed[slot] = self.last_tokens[slot] = 0
         return slot
 
-    def release(self, slot: int) -> list[int]:
-        """Give the slot back; returns the blocks it held."""
+    def release(self, slot: int) -> None:
+        """Give the slot back."""
         self._free.append(slot)
-        return self.held(slot)
 
     def append(self, slot: int, block_ids: list[int]) -> None:
         """Add blocks to the end of a slot's table."""

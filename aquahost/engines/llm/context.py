@@ -25,23 +25,24 @@ class Context:
 
 
 def choose_context(settings: ModelSettings, config: Any, tokenizer: Any, memory: KvMemory) -> Context:
-    """The entry's max_context or the model's own, but no more than the KV memory holds. Raises LoadError."""
+    """The entry's max_context or the model's own, but no more than local and host memory hold. Raises LoadError."""
     own = getattr(config, "max_position_embeddings", None) or getattr(tokenizer, "model_max_length", None)
     if own is not None and own > _NO_LIMIT:
         own = None
     if settings.max_context is not None and own is not None and settings.max_context > own:
         raise LoadError(f"max_context is {settings.max_context}; the model was made for {own} tokens at most")
-    capacity = memory.pool.blocks * memory.layout.block_tokens + 1  # nothing attends to the last token
+    sure_bytes = memory.sure_blocks * memory.layout.block_bytes
+    capacity = memory.sure_blocks * memory.layout.block_tokens + 1  # nothing attends to the last token
     wanted = settings.max_context or own or capacity
     tokens = min(wanted, capacity)
     if tokens < SMALLEST_CONTEXT:
         raise LoadError(
-            f"{format_bytes(memory.capacity_bytes)} of KV memory hold {capacity} tokens; at least "
+            f"{format_bytes(sure_bytes)} of KV memory hold {capacity} tokens; at least "
             f"{SMALLEST_CONTEXT} are needed (set kv_bytes, or use a larger GPU)"
         )
     check_context(config, tokens)
     if tokens < wanted:
-        return Context(tokens, f"that is what {format_bytes(memory.capacity_bytes)} of KV memory hold")
+        return Context(tokens, f"that is what {format_bytes(sure_bytes)} of KV memory hold")
     if own is not None and tokens < own:
         return Context(tokens, "set by max_context")
     return Context(tokens)

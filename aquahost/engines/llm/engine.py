@@ -7,17 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from aquahost.engines.device import EngineDevice
+from aquahost.engines.failures import out_of_memory
 from aquahost.engines.llm.batch import ChunkInput, pack
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.detokenizer import Vocabulary
 from aquahost.engines.llm.kv_memory import KvMemory
+from aquahost.engines.llm.live_sequences import LiveSequences
 from aquahost.engines.llm.runner import ModelRunner
 from aquahost.engines.llm.sampler import Choices, SamplerState, TopLogprobs, sample
 from aquahost.engines.llm.sampling_rules import check_sampling
 from aquahost.engines.llm.sequence import Sequence
 from aquahost.engines.llm.stopping import StopStrings
+from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.llm.tokenization import PromptEncoder
+from aquahost.engines.parking import Parking
 from aquahost.errors import InvalidRequestError
+from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
     ErrorDetail,
@@ -37,6 +43,10 @@ from aquahost.scheduling.fcfs import FcfsScheduler
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
 
+BUSY_WAIT_S = 0.001
+"""How long to wait for messages where only a copy's arrival, or the broker's answer, lets a step be done."""
+IDLE_WAIT_S = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineParts:
@@ -52,7 +62,9 @@ class EngineParts:
     end_ids: frozenset[int]
     """Tokens that end a reply."""
     vocabulary_size: int
-    torch_device: torch.device
+    device: EngineDevice
+    pin: bool
+    """Never park it."""
 
 
 class LlmEngine:
@@ -66,7 +78,13 @@ class LlmEngine:
         self._pool = parts.memory.pool
         self._tables = parts.tables
         self._scheduler = parts.scheduler
-        self._sequences: dict[str, Sequence] = {}
+        self._desk = parts.device.desk
+        self.sequences = LiveSequences(parts.tables, parts.scheduler, parts.memory, parts.device)
+        """The live prompts; measurements and tests look at them."""
+        self._tiers = self.sequences.tiers
+        self._parking = Parking(parts.device, pin=parts.pin, ready_to_park=lambda: self._tiers.lies_idle)
+        self._failed: list[Output] = []
+        self._idle_step = False
         self._steps = 0
         self._output_tokens = 0
         self._closed = False
@@ -81,7 +99,7 @@ class LlmEngine:
         request = prompt.request
         if not isinstance(request, TextRequest):
             raise InvalidRequestError(f"{prompt.model} is a language model; it takes text", param="model")
-        if prompt.id in self._sequences:
+        if prompt.id in self.sequences:
             raise InvalidRequestError(f"prompt {prompt.id} is live already", param="id")
         sampling, parts = request.sampling, self._parts
         check_sampling(sampling, parts.vocabulary_size)
@@ -94,34 +112,63 @@ class LlmEngine:
             token_ids=ids,
             input_tokens=len(ids),
             end_ids=frozenset() if sampling.ignore_eos else parts.end_ids,
-            sampler=SamplerState(sampling, ids, parts.vocabulary_size, parts.torch_device),
+            sampler=SamplerState(sampling, ids, parts.vocabulary_size, parts.device.torch_device),
             detokenizer=parts.vocabulary.detokenizer(ids),
             stops=StopStrings(sampling.stop),
             echo=echo,
         )
-        self._scheduler.add(scheduled)
-        self._sequences[prompt.id] = sequence
+        self.sequences.add(sequence)
+        self._parking.wake()
         return Accepted(prompt.id, input_tokens=len(ids))
 
     def cancel(self, prompt_id: str) -> None:
-        """Forget a prompt; its blocks are free when this returns."""
-        sequence = self._sequences.get(prompt_id)
-        if sequence is not None:
-            self._end(sequence)
+        """Forget a prompt; its blocks are free when this returns, or when copies under way have arrived."""
+        if prompt_id in self.sequences:
+            self.sequences.end(self.sequences[prompt_id])
 
     def has_work(self) -> bool:
-        """Whether any prompt is live."""
-        return bool(self._sequences)
+        """Whether any prompt is live, or its refusal is to be told."""
+        return len(self.sequences) > 0 or bool(self._failed)
+
+    def tend(self) -> None:
+        """See to copies under way, to leases, to how much memory is held, and to where the weights are."""
+        early, self._desk.early = self._desk.early, []
+        for message in early:
+            self.on_memory(message)
+        self._parking.tend(busy=len(self.sequences) > 0)
+        if self._parking.stuck:
+            self._failed += [self._refuse(sequence) for sequence in self.sequences]
+        self.sequences.tend(parked=not self._parking.is_awake, may_borrow=self._parking.is_home)
+
+    def wait_s(self) -> float:
+        """0 while prompts run."""
+        if self._failed or (self.has_work() and not self._idle_step):
+            return 0.0
+        if self.has_work() or self._tiers.is_busy:
+            return BUSY_WAIT_S
+        return min(self._parking.wait_s(), IDLE_WAIT_S)
+
+    def on_memory(self, message: MemoryInstruction) -> None:
+        """The broker's word on a claim or a lease."""
+        if not self._desk.on_memory(message) and not self._parking.on_memory(message):
+            self._tiers.on_memory(message)
+
+    def memory_reports(self) -> list[MemoryReport]:
+        """Claims, demand, and what became of leases."""
+        return self._desk.take_reports()
 
     def step(self) -> list[Output]:
         """One forward pass: a token for every decoding prompt, and as much prefill as fits beside them."""
-        if not self._sequences:
-            return []
-        plan = self._scheduler.plan()
-        outputs: list[Output] = self._apply(plan)
+        outputs, self._failed = self._failed, []
+        if not len(self.sequences) or not self._parking.is_awake:
+            self._idle_step = True
+            return outputs + self.sequences.take_changes()
+        plan = self.sequences.plan()
+        outputs += self.sequences.take_changes()
+        self._idle_step = plan.is_empty
         if plan.is_empty:
             return outputs
-        sequences = self._sequences
+        sequences = self.sequences
         decodes = [sequences[p.id] for p in sorted(plan.decodes, key=_tokens)]
         completing = [sequences[chunk.prompt.id] for chunk in plan.chunks if chunk.completes]
         choosing = decodes + completing
@@ -129,6 +176,7 @@ class LlmEngine:
             logits = self._forward(plan, decodes)
             choices = sample(logits, [sequence.sampler for sequence in choosing])
         self._advance(plan, choosing, choices)
+        self.sequences.charge_reads(plan)
         for row, (sequence, token_id) in enumerate(zip(choosing, choices.token_ids, strict=True)):
             if token_id < 0:
                 outputs.append(self._fail(sequence))
@@ -138,65 +186,48 @@ class LlmEngine:
 
     def stats(self) -> EngineStats:
         """Figures after the last step."""
-        used = self._pool.blocks - self._pool.free
+        memory = self._parts.memory
         return EngineStats(
             waiting=self._scheduler.waiting,
             running=self._scheduler.running,
+            suspended=self._scheduler.suspended,
             steps=self._steps,
             output_tokens=self._output_tokens,
-            kv_blocks=self._pool.blocks,
-            kv_blocks_free=self._pool.free,
-            kv_used_bytes=used * self._parts.memory.layout.block_bytes,
+            kv_blocks=self._pool.blocks(Tier.LOCAL),
+            kv_blocks_free=self._pool.free(Tier.LOCAL),
+            kv_used_bytes=self._pool.given * memory.layout.block_bytes,
+            weights_bytes=self._parking.gpu_bytes,
+            kv_bytes=memory.local_bytes,
+            borrowed_bytes=memory.borrowed_chunks * memory.chunk_bytes + self._parking.borrowed_bytes,
+            host_bytes=memory.mapped_host * memory.chunk_bytes + self._parking.host_bytes,
+            paged=self._tiers.paged(),
+            parked=self._parking.where,
         )
 
     def check(self) -> None:
         """Raise AssertionError unless pool, tables and scheduler agree on every block."""
-        self._scheduler.check()
-        running = [s for s in self._sequences.values() if s.slot >= 0]
-        assert all(len(self._tables.held(s.slot)) == s.scheduled.blocks for s in running), "tables and scheduler differ"
-        assert len({s.slot for s in running}) == self._scheduler.running == len(running), "slots and scheduler differ"
-        assert self._pool.free == self._scheduler.free_blocks, "pool and scheduler differ"
-        self._pool.check(block for s in running for block in self._tables.held(s.slot))
+        self.sequences.check()
 
     def close(self) -> None:
         """End every prompt and unmap the arena; more than once is harmless."""
         if self._closed:
             return
         self._closed = True
-        for sequence in list(self._sequences.values()):
-            self._end(sequence)
-        self._parts.memory.close()
-
-    def _apply(self, plan: StepPlan) -> list[Output]:
-        """Do what must happen before the plan's work: take blocks away, give slots and blocks."""
-        outputs: list[Output] = []
-        for prompt in plan.preempted:
-            self._release(self._sequences[prompt.id])
-            outputs.append(StateChanged(prompt.id, PromptState.SUSPENDED))
-        for prompt in plan.admitted:
-            sequence = self._sequences[prompt.id]
-            sequence.slot = self._tables.acquire()
-            # A prefill of which one token is left goes on as a decode of that token.
-            self._tables.last_tokens[sequence.slot] = sequence.token_ids[-1]
-            outputs.append(StateChanged(prompt.id, PromptState.PREFILLING))
-        unfilled = []
-        for prompt, count in plan.grown:
-            block_ids = self._pool.allocate(count)
-            self._tables.append(self._sequences[prompt.id].slot, block_ids)
-            unfilled.append(block_ids[-1])  # read before it is full; the others are filled before they are read
-        if unfilled:
-            self._parts.memory.cache.clear(unfilled)
-        return outputs
+        for sequence in self.sequences:
+            self.sequences.end(sequence)
+        self._parts.device.copies.synchronize()
+        self._parking.close()
+        self._tiers.close()
 
     def _forward(self, plan: StepPlan, decodes: list[Sequence]) -> torch.Tensor:
         slots = np.array([sequence.slot for sequence in decodes], dtype=np.int64)
         chunks = []
         for chunk in plan.chunks:
-            sequence = self._sequences[chunk.prompt.id]
+            sequence = self.sequences[chunk.prompt.id]
             token_ids = sequence.token_ids[chunk.start : chunk.start + chunk.count]
             chunks.append(ChunkInput(slot=sequence.slot, token_ids=token_ids, completes=chunk.completes))
         parts = self._parts
-        return self.runner.forward(pack(self._tables, parts.memory.layout, parts.torch_device, slots, chunks))
+        return self.runner.forward(pack(self._tables, parts.memory.layout, parts.device.torch_device, slots, chunks))
 
     def _advance(self, plan: StepPlan, choosing: list[Sequence], choices: Choices) -> None:
         """Record what was computed and what the next decode will compute."""
@@ -205,7 +236,7 @@ class LlmEngine:
         tables.computed[decoded[: len(plan.decodes)]] += 1
         tables.last_tokens[decoded] = choices.token_ids
         for chunk in plan.chunks:
-            tables.computed[self._sequences[chunk.prompt.id].slot] += chunk.count
+            tables.computed[self.sequences[chunk.prompt.id].slot] += chunk.count
         self._scheduler.commit(plan)
         self._steps += 1
 
@@ -231,7 +262,7 @@ class LlmEngine:
         return TokenChoice(TokenLogprob(token_id, text(token_id), top.chosen), best)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: ErrorDetail | None = None) -> Finished:
-        self._end(sequence)
+        self.sequences.end(sequence)
         return Finished(
             prompt_id=sequence.id,
             reason=reason,
@@ -240,22 +271,12 @@ class LlmEngine:
             error=error,
         )
 
+    def _refuse(self, sequence: Sequence) -> Finished:
+        return self._finish(sequence, FinishReason.ERROR, out_of_memory(self._parking.stuck))
+
     def _fail(self, sequence: Sequence) -> Finished:
         message = "the model's output is not a number; its weights or this prompt overflow its number format"
         return self._finish(sequence, FinishReason.ERROR, ErrorDetail(message=message, code="numerical_error"))
-
-    def _end(self, sequence: Sequence) -> None:
-        """Forget a sequence and free its blocks."""
-        del self._sequences[sequence.id]
-        self._scheduler.remove(sequence.id)
-        self._release(sequence)
-
-    def _release(self, sequence: Sequence) -> None:
-        """Give back a sequence's slot and blocks, if it has any."""
-        if sequence.slot >= 0:
-            self._pool.release(self._tables.release(sequence.slot))
-            sequence.slot = -1
-            sequence.is_running = False
 
 
 def _tokens(prompt: ScheduledPrompt) -> int:

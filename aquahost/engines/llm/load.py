@@ -51,9 +51,10 @@ def load_llm(
     model = load_weights(folder, settings, dtype, checkpoint, device, report)
     check_config(model.config, type(model))  # again: only now is the class of a model that brings its code known
     weights_bytes = device.place(model)
+    device.end_load()
     report(LoadProgress("probing", 0, 0))
     geometry = discover(model, device.torch_device)
-    memory = KvMemory(device, geometry.layout(settings.block_tokens), settings.kv_bytes)
+    memory = KvMemory(device, geometry.layout(settings.block_tokens), settings)
     try:
         return _assemble(settings, scheduler, device, model, tokenizer, geometry, memory, weights_bytes)
     except BaseException:
@@ -83,7 +84,7 @@ def _assemble(
     vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
     footprint = Footprint(
         weights_bytes=weights_bytes,
-        kv_bytes=memory.mapped_bytes,
+        kv_bytes=memory.local_bytes,
         max_context=context.tokens,
         detail=f"{type(model).__name__} {str(layout.dtype).removeprefix('torch.')}",
     )
@@ -92,7 +93,7 @@ def _assemble(
         memory=memory,
         tables=tables,
         scheduler=FcfsScheduler(
-            blocks=memory.pool.blocks,
+            most_blocks=memory.sure_blocks,
             block_tokens=layout.block_tokens,
             step_tokens=scheduler.step_tokens,
             max_batch=scheduler.max_batch,
@@ -108,7 +109,8 @@ def _assemble(
         footprint=footprint,
         end_ids=_end_ids(model, tokenizer),
         vocabulary_size=vocabulary_size,
-        torch_device=device.torch_device,
+        device=device,
+        pin=settings.pin,
     )
     return LlmEngine(parts)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aquahost.engines.llm.detokenizer import Detokenizer
+from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.sampler import SamplerState
 from aquahost.engines.llm.stopping import StopStrings
 from aquahost.messages.prompts import FinishReason
@@ -26,10 +27,12 @@ class Sequence:
     stops: StopStrings
     echo: str = ""
     """Text that goes before the reply."""
+    residence: Residence = field(default_factory=Residence)
+    """The blocks it holds."""
     slot: int = -1
-    """Row of the block tables; -1 while it holds no blocks."""
+    """Row of the block tables; -1 while it takes no part in steps."""
     is_running: bool = False
-    """Whether it has produced a token since it was last prefilled."""
+    """Whether it has produced a token since it was last given a slot."""
 
     @property
     def id(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 from aquahost_cuda.emulated import types
 from aquahost_cuda.emulated.copy_calls import CopyCalls
 from aquahost_cuda.emulated.device_calls import DeviceCalls
@@ -10,6 +13,7 @@ from aquahost_cuda.emulated.memory_calls import MemoryCalls
 from aquahost_cuda.emulated.node import EmulatedNode
 from aquahost_cuda.emulated.state import Live, State
 from aquahost_cuda.emulated.stream_calls import StreamCalls
+from aquahost_cuda.emulated.streams import sleep_until
 
 
 class EmulatedDriver(DeviceCalls, MemoryCalls, MappingCalls, StreamCalls, CopyCalls):
@@ -61,6 +65,15 @@ class EmulatedDriver(DeviceCalls, MemoryCalls, MappingCalls, StreamCalls, CopyCa
         """(free, total) bytes of a GPU, all processes counted; needs no context."""
         used_bytes = self._state.accounts.used_bytes()[gpu]
         return max(0, self.node.gpu_bytes - used_bytes), self.node.gpu_bytes
+
+    def charge_reads(self, gpu: int, loads: Mapping[int, int]) -> None:
+        """Sleep as long as reads of these bytes, by where they lie, keep their links to `gpu` busy."""
+        crossed = {(source, gpu): nbytes for source, nbytes in loads.items()}
+        sleep_until(self._state.links.occupy(crossed, time.monotonic()))
+
+    def is_lost(self, gpu: int) -> bool:
+        """Whether every use of a GPU is refused."""
+        return gpu in self._state.faults.current().lost_gpus
 
     def live(self) -> Live:
         """What this process has not given back."""

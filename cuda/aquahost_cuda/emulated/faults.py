@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
-from aquahost_cuda.emulated.node import EmulatedNode, Faults, SlowLink
+from aquahost_cuda.emulated.node import EmulatedNode, Faults
 
 _FILE = "faults.json"
 
@@ -39,15 +37,6 @@ class FaultBoard:
         stamp = (status.st_ino, status.st_mtime_ns)
         if stamp != self._stamp:
             with open(self._path, encoding="utf-8") as file:
-                self._faults = _parse(json.load(file))
+                self._faults = Faults.from_fields(json.load(file))
             self._stamp = stamp
         return self._faults
-
-
-def _parse(fields: Mapping[str, Any]) -> Faults:
-    return Faults(
-        lost_gpus=tuple(fields["lost_gpus"]),
-        no_peer_access=tuple((gpu, peer) for gpu, peer in fields["no_peer_access"]),
-        corrupt_peer_access=tuple((gpu, peer) for gpu, peer in fields["corrupt_peer_access"]),
-        slow_links=tuple(SlowLink(**link) for link in fields["slow_links"]),
-    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 HOST = -1
 """Stands for host memory where GPUs are numbered 0, 1, ..."""
@@ -30,6 +32,17 @@ class Faults:
     corrupt_peer_access: tuple[tuple[int, int], ...] = ()
     """Access is advertised, but copies arrive with wrong bytes."""
     slow_links: tuple[SlowLink, ...] = ()
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Faults:
+        """Faults from plain values, as JSON has them. Raises TypeError or ValueError where they are none."""
+        known: dict[str, Any] = {
+            "lost_gpus": tuple(fields.get("lost_gpus", ())),
+            "no_peer_access": tuple((gpu, peer) for gpu, peer in fields.get("no_peer_access", ())),
+            "corrupt_peer_access": tuple((gpu, peer) for gpu, peer in fields.get("corrupt_peer_access", ())),
+            "slow_links": tuple(SlowLink(**link) for link in fields.get("slow_links", ())),
+        }
+        return cls(**{**fields, **known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +75,8 @@ class EmulatedNode:
             raise ValueError("link rates must be above 0 bytes per second")
         if min(self.peer_latency_s, self.host_latency_s) < 0:
             raise ValueError("link latencies can't be negative")
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> EmulatedNode:
+        """A node from plain values, as JSON has them. Raises TypeError or ValueError where they are none."""
+        return cls(**{**fields, "faults": Faults.from_fields(fields.get("faults", {}))})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aquahost_cuda.emulated.accounting import Accounts
+from aquahost_cuda.accounting import Accounts
 from aquahost_cuda.emulated.faults import FaultBoard
 from aquahost_cuda.emulated.host_memory import HostMemory
 from aquahost_cuda.emulated.links import LinkTable
@@ -45,7 +45,7 @@ class State:
     def __init__(self, node: EmulatedNode) -> None:
         self.node = node
         self.faults = FaultBoard(node)
-        self.accounts = Accounts(node)
+        self.accounts = Accounts(node.path, [node.gpu_bytes] * node.gpus)
         try:
             self.links = LinkTable(node, self.faults)
         except BaseException:

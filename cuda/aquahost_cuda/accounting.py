@@ -1,10 +1,11 @@
-"""Who holds how much of each emulated GPU, across processes, right even when one is killed.
+"""Who holds how much of each GPU, across processes, right even when one is killed: where no driver counts it for us,
+as for emulated GPUs, and for the parts of a real one.
 
-Each opener of a node keeps one record file and holds a lock (flock) on it while it lives. The kernel drops that lock
+Each opener of a folder keeps one record file and holds a lock (flock) on it while it lives. The kernel drops that lock
 when the process dies, however it dies; whoever reads the records next removes the dead one. Records are read and
-written under the node's own lock, so what they say together never exceeds a GPU's capacity.
+written under the folder's own lock, so what they say together never exceeds a GPU's capacity.
 
-A record is `gpus` u64 counts of private bytes, then one (id, gpu, bytes) entry for each allocation that other
+A record is a u64 count of private bytes for each GPU, then one (id, gpu, bytes) entry for each allocation that other
 processes may hold too. Such an allocation counts once, for as long as any living record names it. A file descriptor
 under way between processes is in no record, so unlike on hardware it holds no memory: where its exporter gave the
 memory up or died before it is imported, the bytes are free in between, and whoever takes them and the importer may
@@ -18,11 +19,9 @@ import json
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from uuid import uuid4
-
-from aquahost_cuda.emulated.node import EmulatedNode
 
 _ENTRY = struct.Struct("<16sQQ")
 _SUFFIX = ".holdings"
@@ -31,11 +30,14 @@ _SUFFIX = ".holdings"
 class Accounts:
     """This opener's record, and the sum over everyone's. Safe for threads. OSError where the folder is unusable."""
 
-    def __init__(self, node: EmulatedNode) -> None:
-        self._folder = node.path
-        self._gpu_bytes = node.gpu_bytes
-        self._private = [0] * node.gpus
-        self._counts = struct.Struct(f"<{node.gpus}Q")
+    def __init__(self, folder: str, gpu_bytes: Sequence[int]) -> None:
+        """Open the records in a folder, for GPUs with this much memory each. Raises ValueError if living processes
+        have it open with other GPUs.
+        """
+        self._folder = folder
+        self._gpu_bytes = list(gpu_bytes)
+        self._private = [0] * len(gpu_bytes)
+        self._counts = struct.Struct(f"<{len(gpu_bytes)}Q")
         self._shared: dict[bytes, tuple[int, int]] = {}
         self._mutex = threading.Lock()
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
@@ -44,7 +46,7 @@ class Accounts:
         self._record = -1
         try:
             with self._locked():
-                self._agree_on_shape(node)
+                self._agree_on_shape()
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._record = os.open(os.path.join(self._folder, self._name), flags, 0o600)
                 fcntl.flock(self._record, fcntl.LOCK_EX)
@@ -61,7 +63,7 @@ class Accounts:
     def charge(self, gpu: int, nbytes: int) -> bool:
         """Hold `nbytes` more of `gpu`; False, and nothing held, if they are not free."""
         with self._locked():
-            if self._sum()[gpu] + nbytes > self._gpu_bytes:
+            if self._sum()[gpu] + nbytes > self._gpu_bytes[gpu]:
                 return False
             self._private[gpu] += nbytes
             self._write()
@@ -110,15 +112,15 @@ class Accounts:
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def _agree_on_shape(self, node: EmulatedNode) -> None:
-        """Note the node's shape in its folder, or check it against what living processes agreed on."""
-        shape = {"gpus": node.gpus, "gpu_bytes": node.gpu_bytes}
+    def _agree_on_shape(self) -> None:
+        """Note the GPUs in the folder, or check them against what living processes agreed on."""
+        shape = {"gpu_bytes": self._gpu_bytes}
         path = os.path.join(self._folder, "shape.json")
         if any(True for _ in self._others()):
             with open(path, encoding="utf-8") as file:
                 agreed = json.load(file)
             if agreed != shape:
-                raise ValueError(f"the emulated node in {self._folder} is open as {agreed}, so it can't be {shape}")
+                raise ValueError(f"the node in {self._folder} is open as {agreed}, so it can't be {shape}")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(shape, file)
 

@@ -1,0 +1,1 @@
+"""`aquahost doctor`: `gather` looks, `findings` judges, `shown` tells."""

@@ -1,0 +1,39 @@
+"""What lending has come to since the daemon started: what `/metrics` counts and a snapshot does not hold."""
+
+from __future__ import annotations
+
+import msgspec
+
+from aquahost.messages.wire import Paged
+
+RECALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets in which recalls are counted; slower ones are in `recall_count` alone."""
+
+
+class Lent(msgspec.Struct, frozen=True, array_like=True):
+    """Memory of GPU `donor` in use by the model `borrower` at this moment."""
+
+    donor: int
+    borrower: str
+    nbytes: int
+
+
+class RecallBucket(msgspec.Struct, frozen=True, array_like=True):
+    """How many recalls took at most `upper_s`, those of the buckets before it included."""
+
+    upper_s: float
+    count: int
+
+
+class LendingFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts never fall while the daemon lives, also when models are unloaded or their workers die."""
+
+    lent: list[Lent] = []
+    """One entry for each pair that has a lease."""
+    paged: list[Paged] = []
+    """Of all models since the daemon started, one entry for each pair of places."""
+    recall_buckets: list[RecallBucket] = []
+    """By rising `upper_s`, those of RECALL_BUCKETS_S; a recall's time is from the donor's wish until its last byte is
+    back."""
+    recall_sum_s: float = 0.0
+    recall_count: int = 0

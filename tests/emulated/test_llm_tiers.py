@@ -1,0 +1,520 @@
+"""A language model's KV in three tiers: whatever moves where, and whatever fails, greedy output stays the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aquahost.config.settings import SchedulerSettings
+from aquahost.engines.device import EngineDevice
+from aquahost.engines.llm.engine import LlmEngine
+from aquahost.engines.llm.tiers import Tier
+from aquahost.messages.memory import Claim, Demand, LeaseFailed, LeaseMapped, LeaseReturned
+from aquahost.messages.prompts import Finished, Output, PromptState, StateChanged
+from aquahost.scheduling.prompt import Stand
+from aquahost_cuda.driver import Faults, SlowLink
+from aquahost_cuda.emulated.faults import inject
+from scripted_lender import ScriptedLender
+from tiny_llms import emulated_device, load_tiny, make_tiny_llm, text_prompt, tokens_of
+
+MIB = 1 << 20
+CHUNK = 2 * MIB
+"""16 blocks of 128 KiB, 256 tokens."""
+GEOMETRY = {"num_hidden_layers": 4, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 4096}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_llm(tmp_path_factory.mktemp("wide"), "llama", **GEOMETRY)
+
+
+@dataclass
+class Host:
+    """A model on GPU 0 of four, its broker, and where the emulated node keeps its records."""
+
+    engine: LlmEngine
+    broker: ScriptedLender
+    device: EngineDevice
+    node: Path
+
+    @property
+    def memory(self) -> Any:
+        return self.engine.sequences.tiers.memory
+
+    def heard(self, kind: type) -> list[Any]:
+        """What the model has reported, of one kind."""
+        return self.broker.broker.heard_of(kind)
+
+    def round(self) -> list[Output]:
+        """What a worker's loop does in one pass, with all that must hold in between."""
+        self.broker.clock.advance(0.002)
+        self.engine.tend()
+        self.broker.pump(self.engine)
+        outputs = self.engine.step() if self.engine.has_work() else []
+        self.engine.check()
+        time.sleep(min(self.engine.wait_s(), 0.001))
+        return outputs
+
+    def run(self, until: Callable[[], object] | None = None, *, most: int = 6000) -> list[Output]:
+        """Rounds until the condition holds, or without one until no prompt is live."""
+        outputs: list[Output] = []
+        for _ in range(most):
+            if until() if until is not None else not self.engine.has_work():
+                return outputs
+            outputs += self.round()
+        raise AssertionError("what was waited for did not come")
+
+    def lend(self, donor: int, nbytes: int, outputs: list[Output] | None = None) -> int:
+        """Once the model asks for memory, grant it a lease; returns its id."""
+        went_by = self.run(lambda: [d.nbytes for d in self.heard(Demand)][-1:] not in ([], [0]))
+        if outputs is not None:
+            outputs += went_by
+        return self.broker.grant(self.engine, donor, nbytes)
+
+    def rest(self) -> None:
+        """Let six seconds pass in which nothing is asked."""
+        for _ in range(6):
+            self.broker.clock.advance(1.0)
+            self.round()
+
+    def used_by_others(self, gpu: int) -> int:
+        free, total = self.device._driver.memory_of(gpu)  # type: ignore[attr-defined]  # of the emulated driver
+        return int(total - free)
+
+
+@pytest.fixture
+def host(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    hosts: list[Host] = []
+    with contexts() as stack:
+
+        def make(*, node: dict[str, Any] | None = None, park_after_s: float | None = None, **changes: Any) -> Host:
+            broker = ScriptedLender(park_after_s=park_after_s)
+            device = stack(emulated_device(tmp_path / "node", gpus=4, desk=broker.desk, **(node or {})))
+            scheduler = changes.pop("scheduler", SchedulerSettings(step_tokens=64))
+            settings = {"kv_bytes": CHUNK, "borrow_bytes": 16 * CHUNK, "host_kv_bytes": 0, **changes}
+            engine = load_tiny(folder, device, scheduler=scheduler, **settings)
+            hosts.append(Host(engine, broker, device, tmp_path / "node"))
+            return hosts[-1]
+
+        yield make
+        for one in hosts:
+            one.engine.check()
+            one.engine.close()
+            assert [one.used_by_others(gpu) for gpu in (1, 2, 3)] == [0, 0, 0], "leased memory was left behind"
+
+
+class contexts:  # noqa: N801  # reads as what it does
+    """Enters context managers one by one, and leaves them in the end."""
+
+    def __init__(self) -> None:
+        import contextlib
+
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Callable[[Any], Any]:
+        return self._stack.enter_context
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[int], int], list[int]]:
+    """Greedy tokens of a prompt that is alone on a large GPU."""
+    known: dict[tuple[int, ...], list[int]] = {}
+
+    def of(ids: list[int], tokens: int) -> list[int]:
+        key = (*ids, -tokens)
+        if key not in known:
+            with emulated_device(tmp_path_factory.mktemp("alone"), gpu_bytes=256 * MIB) as device:
+                engine = load_tiny(folder, device, kv_bytes=32 * MIB)
+                engine.submit(text_prompt("x", ids, max_tokens=tokens, ignore_eos=True))
+                outputs: list[Output] = []
+                while engine.has_work():
+                    outputs += engine.step()
+                engine.close()
+            known[key] = tokens_of(outputs, "x")
+        return known[key]
+
+    return of
+
+
+def ids_of(count: int, seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(6, 384, (count,), generator=generator).tolist()  # type: ignore[no-any-return]
+
+
+LOAD = [(60, 120), (40, 140), (70, 110), (50, 130), (30, 100)]
+"""Input and output tokens of prompts that together need about three times the local memory."""
+
+
+def submit_load(engine: LlmEngine) -> dict[str, list[int]]:
+    prompts = {f"p{i}": ids_of(count, i) for i, (count, _) in enumerate(LOAD)}
+    for (_, output), (name, ids) in zip(LOAD, prompts.items(), strict=True):
+        engine.submit(text_prompt(name, ids, max_tokens=output, ignore_eos=True))
+    return prompts
+
+
+def assert_load_is_right(
+    outputs: list[Output], prompts: dict[str, list[int]], expected: Callable[[list[int], int], list[int]]
+) -> None:
+    for (_, output), (name, ids) in zip(LOAD, prompts.items(), strict=True):
+        assert tokens_of(outputs, name) == expected(ids, output), f"{name} differs"
+
+
+def paged(host: Host) -> dict[tuple[str, str], int]:
+    return {(p.source, p.target): p.nbytes for p in host.engine.stats().paged}
+
+
+Expected = Callable[[list[int], int], list[int]]
+Make = Callable[..., Host]
+
+
+def test_prompts_are_paged_to_the_host_and_back_and_say_the_same(host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=4 * CHUNK, borrow_bytes=0)
+    prompts = submit_load(one.engine)
+    outputs = one.run()
+    assert_load_is_right(outputs, prompts, expected)
+    moved = paged(one)
+    assert moved["local", "host"] > 0
+    assert moved["host", "local"] > 0
+    prefilled = [o for o in outputs if isinstance(o, StateChanged) and o.state is PromptState.PREFILLING]
+    assert len(prefilled) == len(LOAD), "a prompt was computed twice"
+
+
+def test_prompts_are_paged_to_neighbours_over_several_links(host: Make, expected: Expected) -> None:
+    one = host()
+    prompts = submit_load(one.engine)
+    outputs = one.run(lambda: any(demand.nbytes for demand in one.heard(Demand)))
+    demand = one.heard(Demand)[-1]
+    assert demand.granule_bytes == CHUNK
+    assert demand.nbytes % CHUNK == 0
+    for donor in (1, 2):
+        one.broker.grant(one.engine, donor, 2 * CHUNK)
+    assert one.used_by_others(1) == one.used_by_others(2) == 2 * CHUNK
+    assert len(one.heard(LeaseMapped)) == 0
+    outputs += one.run()
+    assert len(one.heard(LeaseMapped)) == 2
+    assert_load_is_right(outputs, prompts, expected)
+    assert set(paged(one)) == {("local", "peer"), ("peer", "local")}
+
+
+def test_what_was_written_out_once_is_not_written_again(host: Make) -> None:
+    one = host()
+    engine, pager = one.engine, one.engine.sequences.tiers.pager
+    engine.submit(text_prompt("a", ids_of(100, 1), max_tokens=60, ignore_eos=True))
+    engine.submit(text_prompt("b", ids_of(100, 2), max_tokens=60, ignore_eos=True))
+    one.lend(1, 4 * CHUNK)
+    engine.cancel("b")
+    one.run(lambda: engine.sequences["a"].scheduled.computed == 110)
+    sequence = engine.sequences["a"]
+
+    def out_and_in() -> int:
+        before = paged(one).get(("local", "peer"), 0)
+        suspend(engine, "a")
+        one.run(lambda: sequence.scheduled.stand is Stand.RUNNING)
+        return paged(one)["local", "peer"] - before
+
+    block = one.memory.layout.block_bytes
+    assert out_and_in() == 7 * block
+    one.run(lambda: sequence.scheduled.computed >= 120)
+    computed = sequence.scheduled.computed
+    first_dirty = sequence.residence.saved_tokens // 16
+    assert out_and_in() == (-(-computed // 16) - first_dirty) * block
+    assert not pager.is_busy
+    one.run()
+
+
+def suspend(engine: LlmEngine, prompt_id: str) -> None:
+    """Make the scheduler take a running prompt out, as it does for want of blocks."""
+    from aquahost.scheduling.plan import StepPlan
+
+    scheduler = engine.sequences._scheduler
+    plan = StepPlan()
+    scheduler._room = engine.sequences.tiers.room()
+    scheduler._give_way(plan, engine.sequences[prompt_id].scheduled)
+    assert plan.paged_out
+    engine.sequences._page_out(engine.sequences[prompt_id])
+
+
+@pytest.mark.parametrize("tier", ["peer", "host", "both"])
+def test_a_prompt_beyond_local_memory_runs_with_its_tail_in_place(tier: str, host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    ids = ids_of(700, 7)
+    one.engine.submit(text_prompt("long", ids, max_tokens=40, ignore_eos=True))
+    outputs: list[Output] = []
+    if tier != "host":
+        one.lend(2, (4 if tier == "peer" else 1) * CHUNK, outputs)
+    outputs += one.run(lambda: one.engine.sequences["long"].scheduled.computed > 705)
+    tiers = [one.memory.pool.tier(block) for block in one.engine.sequences["long"].residence.blocks]
+    assert tiers[:16] == [Tier.LOCAL] * 16
+    remote = {"peer": {Tier.PEER}, "host": {Tier.HOST}, "both": {Tier.PEER, Tier.HOST}}[tier]
+    assert set(tiers[16:]) == remote
+    outputs += one.run()
+    assert tokens_of(outputs, "long") == expected(ids, 40)
+
+
+def test_a_lease_that_is_recalled_moves_to_another_lease_before_the_host(host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    ids = ids_of(700, 7)
+    one.engine.submit(text_prompt("long", ids, max_tokens=60, ignore_eos=True))
+    outputs: list[Output] = []
+    first = one.lend(1, 2 * CHUNK, outputs)
+    outputs += one.run(lambda: one.engine.sequences["long"].scheduled.computed > 705)
+    second = one.broker.grant(one.engine, 3, CHUNK)
+    one.broker.recall(one.engine, first)
+    outputs += one.run(lambda: one.broker.returned_bytes(first) == 2 * CHUNK)
+    assert one.used_by_others(1) == 0
+    assert one.used_by_others(3) == CHUNK
+    assert set(one.memory.leases) == {second}
+    outputs += one.run()
+    assert tokens_of(outputs, "long") == expected(ids, 60)
+    assert paged(one)["peer", "peer"] == CHUNK
+    assert paged(one)["peer", "host"] > 0
+
+
+def test_part_of_a_lease_goes_back_empty_chunks_first(host: Make) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    one.engine.submit(text_prompt("long", ids_of(700, 2), max_tokens=400, ignore_eos=True))
+    lease = one.lend(1, 3 * CHUNK)
+    one.run(lambda: one.engine.sequences["long"].scheduled.computed > 700)
+    assert one.broker.returned_bytes(lease) == 0
+    before = paged(one)
+    one.broker.recall(one.engine, lease, keep_bytes=2 * CHUNK)
+    one.engine.tend()
+    one.broker.pump(one.engine)
+    assert one.broker.returned_bytes(lease) == CHUNK
+    assert one.used_by_others(1) == 2 * CHUNK
+    assert paged(one) == before, "an empty chunk was to go, and nothing to be moved"
+    one.engine.cancel("long")
+
+
+def test_with_no_room_anywhere_a_recalled_prompt_is_computed_again(host: Make, expected: Expected) -> None:
+    one = host()
+    prompts = submit_load(one.engine)
+    outputs: list[Output] = []
+    lease = one.lend(1, 4 * CHUNK, outputs)
+    outputs += one.run(lambda: one.engine.stats().suspended and not one.engine.sequences.tiers.pager.is_busy)
+    one.broker.recall(one.engine, lease)
+    outputs += one.run(lambda: one.broker.returned_bytes(lease) == 4 * CHUNK)
+    assert one.used_by_others(1) == 0
+    outputs += one.run()
+    assert_load_is_right(outputs, prompts, expected)
+    assert not one.engine.sequences.tiers.memory.leases
+
+
+def test_two_donors_recall_while_prompts_are_being_paged_in(host: Make, expected: Expected) -> None:
+    slow = {"peer_bytes_per_s": 3e8, "host_bytes_per_s": 3e8}
+    one = host(node=slow, host_kv_bytes=8 * CHUNK)
+    prompts = submit_load(one.engine)
+    outputs: list[Output] = []
+    leases = [one.lend(donor, 2 * CHUNK, outputs) for donor in (1, 2)]
+    pager = one.engine.sequences.tiers.pager
+
+    def paging_in() -> bool:
+        return any(p.direction.value == "in" and p.transfer is not None for p in pager._under_way.values())
+
+    outputs += one.run(paging_in)
+    for lease in leases:
+        one.broker.recall(one.engine, lease)
+    outputs += one.run(lambda: all(one.broker.returned_bytes(lease) == 2 * CHUNK for lease in leases))
+    assert one.used_by_others(1) == one.used_by_others(2) == 0
+    outputs += one.run()
+    assert_load_is_right(outputs, prompts, expected)
+
+
+def test_what_lies_in_host_memory_comes_to_a_neighbour_that_has_room(host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    ids = ids_of(700, 7)
+    one.engine.submit(text_prompt("long", ids, max_tokens=80, ignore_eos=True))
+    outputs = one.run(lambda: one.engine.sequences["long"].scheduled.computed > 705)
+    assert one.engine.stats().host_bytes > 0
+    one.broker.grant(one.engine, 1, 4 * CHUNK)
+    outputs += one.run(lambda: not any(one.memory.pool.used(c) for c in one.memory.host_mapped_chunks()))
+    assert one.engine.has_work(), "it was to happen while the prompt runs"
+    outputs += one.run()
+    assert tokens_of(outputs, "long") == expected(ids, 80)
+    assert paged(one)["host", "peer"] > 0
+
+
+@pytest.mark.parametrize("moment", ["suspended", "in place"])
+def test_a_lost_lease_costs_time_and_nothing_else(moment: str, host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    outputs: list[Output] = []
+    if moment == "suspended":
+        prompts = submit_load(one.engine)
+        lease = one.lend(1, 4 * CHUNK, outputs)
+        outputs += one.run(lambda: one.engine.stats().suspended and not one.engine.sequences.tiers.pager.is_busy)
+    else:
+        prompts = {"p0": ids_of(700, 7)}
+        one.engine.submit(text_prompt("p0", prompts["p0"], max_tokens=30, ignore_eos=True))
+        lease = one.lend(1, 4 * CHUNK, outputs)
+        outputs += one.run(lambda: one.engine.sequences["p0"].scheduled.computed > 705)
+    inject(str(one.node), Faults(lost_gpus=(1,)))
+    one.broker.lose(one.engine, lease)
+    outputs += one.run(lambda: not one.memory.leases)
+    inject(str(one.node), Faults())
+    outputs += one.run()
+    if moment == "suspended":
+        assert_load_is_right(outputs, prompts, expected)
+    else:
+        assert tokens_of(outputs, "p0") == expected(prompts["p0"], 30)
+
+
+def test_a_link_that_becomes_a_hundred_times_slower_costs_time_and_nothing_else(host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    prompts = submit_load(one.engine)
+    outputs: list[Output] = []
+    lease = one.lend(1, 2 * CHUNK, outputs)
+    outputs += one.run(lambda: one.engine.stats().suspended)
+    slow = tuple(SlowLink(source=a, target=b, factor=100.0) for a, b in ((0, 1), (1, 0)))
+    inject(str(one.node), Faults(slow_links=slow))
+    outputs += one.run(lambda: one.engine.stats().output_tokens > 350)
+    one.broker.recall(one.engine, lease)
+    outputs += one.run()
+    one.run(lambda: one.broker.returned_bytes(lease) == 2 * CHUNK)
+    assert_load_is_right(outputs, prompts, expected)
+
+
+def test_a_neighbour_that_is_lost_before_anyone_said_so_is_reported(host: Make, expected: Expected) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    prompts = submit_load(one.engine)
+    outputs: list[Output] = []
+    lease = one.lend(1, 4 * CHUNK, outputs)
+    outputs += one.run(lambda: one.engine.stats().suspended and not one.engine.sequences.tiers.pager.is_busy)
+    inject(str(one.node), Faults(lost_gpus=(1,)))
+    outputs += one.run(lambda: one.heard(LeaseFailed))
+    inject(str(one.node), Faults())
+    assert [report.lease_id for report in one.heard(LeaseFailed)] == [lease]
+    outputs += one.run()
+    assert_load_is_right(outputs, prompts, expected)
+
+
+def test_a_lease_that_cannot_be_mapped_is_refused_and_leaves_nothing(host: Make) -> None:
+    one = host(node={"faults": Faults(no_peer_access=((0, 2),)), "gpu_bytes": 64 * MIB})
+    denied = one.broker.grant(one.engine, 2, CHUNK)
+    too_large = one.broker.grant(one.engine, 1, 33 * CHUNK)
+    one.broker.pump(one.engine)
+    assert [report.lease_id for report in one.heard(LeaseFailed)] == [denied, too_large]
+    assert not one.memory.leases
+    assert [one.used_by_others(gpu) for gpu in (1, 2)] == [0, 0]
+
+
+def test_leases_are_given_back_when_prompts_are_gone_for_a_while(host: Make) -> None:
+    one = host()
+    submit_load(one.engine)
+    lease = one.lend(1, CHUNK)
+    one.run()
+    one.round()
+    assert one.broker.returned_bytes(lease) == 0
+    one.rest()
+    assert one.heard(Demand)[-1].nbytes == 0
+    assert one.broker.returned_bytes(lease) == CHUNK
+    assert one.used_by_others(1) == 0
+
+
+def test_idle_local_memory_is_lent_and_claimed_again_before_it_is_used(host: Make, expected: Expected) -> None:
+    one = host(kv_bytes=8 * CHUNK)
+    one.rest()
+    assert one.engine.stats().kv_bytes == 2 * CHUNK
+    weights = one.heard(Claim)[-1].nbytes - 2 * CHUNK
+    one.broker.broker.hesitates = True
+    ids = ids_of(700, 7)
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    for _ in range(20):
+        one.round()
+    assert one.engine.stats().kv_bytes == 2 * CHUNK, "it took memory that was not settled"
+    assert one.heard(Claim)[-1].nbytes - weights == 5 * CHUNK
+    one.broker.broker.hesitates = False
+    outputs = one.run()
+    assert tokens_of(outputs, "a") == expected(ids, 20)
+    assert not paged(one)
+
+
+def test_a_refused_claim_is_made_up_for_with_slower_memory(host: Make, expected: Expected) -> None:
+    one = host(kv_bytes=4 * CHUNK, host_kv_bytes=8 * CHUNK)
+    one.rest()
+    one.broker.broker.limit_bytes = one.heard(Claim)[-1].nbytes
+    ids = ids_of(700, 7)
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    outputs = one.run()
+    assert tokens_of(outputs, "a") == expected(ids, 20)
+    assert one.engine.stats().kv_bytes == CHUNK
+
+
+def test_cancelling_at_any_moment_frees_everything(host: Make) -> None:
+    one = host(node={"peer_bytes_per_s": 2e8})
+    for rounds in range(0, 120, 7):
+        prompts = submit_load(one.engine)
+        if not one.memory.leases:
+            one.lend(1, 4 * CHUNK)
+        for _ in range(rounds):
+            one.round()
+        for name in prompts:
+            one.engine.cancel(name)
+            one.engine.check()
+        one.run(lambda: not one.engine.sequences.tiers.pager.is_busy)
+        assert one.engine.stats().kv_used_bytes == 0
+
+
+def test_returned_bytes_never_exceed_the_lease(host: Make) -> None:
+    one = host(host_kv_bytes=8 * CHUNK)
+    one.engine.submit(text_prompt("long", ids_of(700, 7), max_tokens=30, ignore_eos=True))
+    lease = one.lend(1, 3 * CHUNK)
+    one.run(lambda: one.engine.sequences["long"].scheduled.computed > 705)
+    one.broker.recall(one.engine, lease, keep_bytes=2 * CHUNK)
+    one.broker.recall(one.engine, lease, keep_bytes=0)
+    one.broker.recall(one.engine, lease, keep_bytes=CHUNK)
+    one.run(lambda: one.broker.returned_bytes(lease) >= 3 * CHUNK)
+    one.broker.recall(one.engine, lease, keep_bytes=0)
+    one.run()
+    assert one.broker.returned_bytes(lease) == 3 * CHUNK
+    assert all(report.nbytes > 0 for report in one.heard(LeaseReturned))
+
+
+@pytest.mark.parametrize("where", ["host", "GPU 2"])
+def test_an_idle_model_is_parked_and_wakes_with_its_next_prompt(where: str, host: Make, expected: Expected) -> None:
+    one = host(park_after_s=10.0, kv_bytes=4 * CHUNK)
+    _, total = one.device._driver.memory_of(0)  # type: ignore[attr-defined]
+    one.broker.clock.advance(11.0)
+    one.run(lambda: one.heard(Demand))
+    if where == "GPU 2":
+        one.broker.grant(one.engine, 2, one.heard(Demand)[-1].nbytes)
+    one.broker.clock.advance(1.0)
+    one.run(lambda: one.engine.stats().parked)
+    one.run(lambda: one.engine.stats().kv_bytes == 0)
+    stats = one.engine.stats()
+    assert (stats.parked, stats.weights_bytes, stats.kv_bytes) == (where, 0, 0)
+    assert one.device._driver.memory_of(0) == (total, total), "a parked model holds memory of its GPU"  # type: ignore[attr-defined]
+    assert one.broker.broker.claimed_bytes == 0
+    ids = ids_of(60, 3)
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    outputs = one.run()
+    assert tokens_of(outputs, "a") == expected(ids, 20)
+    assert not paged(one), "it was to wait for its own memory"
+    assert one.engine.stats().parked == ""
+    assert one.used_by_others(2) == 0
+
+
+def test_a_parked_model_whose_gpu_is_taken_refuses_prompts_and_lives(host: Make, expected: Expected) -> None:
+    one = host(park_after_s=10.0)
+    one.broker.clock.advance(11.0)
+    one.run(lambda: one.heard(Demand))
+    one.broker.clock.advance(1.0)
+    one.run(lambda: one.engine.stats().parked)
+    one.broker.broker.limit_bytes = 1
+    ids = ids_of(60, 3)
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    (finished,) = one.run()
+    assert isinstance(finished, Finished)
+    assert finished.error is not None
+    assert (finished.error.status, finished.error.code) == (503, "out_of_memory")
+    one.broker.broker.limit_bytes = 1 << 40
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    assert tokens_of(one.run(), "a") == expected(ids, 20)
