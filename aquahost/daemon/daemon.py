@@ -81,14 +81,7 @@ class Daemon:
         self._events = EventLog()
         self._gpus = GpuWatch(read_gpus)
         self._link = WorkerLink(_endpoint(run_dir), self._on_message)
-        limits = SupervisionLimits(
-            heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
-            step_timeout_s=settings.host.step_timeout_s,
-            max_restarts=settings.host.max_restarts,
-        )
-        self._models = {
-            name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in settings.models.items()
-        }
+        self._models = _hosted_models(settings, log_dir)
         self._router = Router(
             self._models,
             send=self._link.send,
@@ -122,13 +115,13 @@ class Daemon:
             raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
         await self._supervisor.start()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
-        wanted = [model for model in self._models.values() if model.settings.autoload]
         if self._find_links is None:
-            self._load_all(wanted)
-            return
-        for model in wanted:
-            model.wanted = True
-        self._learning = asyncio.create_task(self._learn_links(self._find_links, wanted))
+            self._supervisor.links_known.set()
+        else:
+            self._learning = asyncio.create_task(self._learn_links(self._find_links))
+        for model in self._models.values():
+            if model.settings.autoload:
+                self._supervisor.load(model)
 
     def request_shutdown(self, drain_s: float) -> None:
         """Ask for the daemon's end: no new prompts, live ones may go on for `drain_s`. Asking again can only hurry."""
@@ -241,20 +234,15 @@ class Daemon:
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    async def _learn_links(self, find_links: FindLinks, wanted: list[HostedModel]) -> None:
-        """Before any model loads, whose traffic would falsify the rates; then load those that are still wanted."""
+    async def _learn_links(self, find_links: FindLinks) -> None:
         try:
             self._supervisor.lending.found(await find_links())
         except StartError as error:
             logger.error("nothing will be lent: %s", error)
             self._events.add(EventKind.LINK_REFUSED, f"nothing will be lent: {error}")
             self._supervisor.lends = False
-        if self._refuses is None:
-            self._load_all([model for model in wanted if model.wanted])
-
-    def _load_all(self, models: list[HostedModel]) -> None:
-        for model in models:
-            self._supervisor.load(model)
+        finally:
+            self._supervisor.links_known.set()
 
     def _refuse(self, message: str, code: str) -> None:
         if self._refuses is None:
@@ -281,6 +269,16 @@ def _endpoint(run_dir: Path) -> str:
     path = run_dir / "workers.sock"
     check_socket_path(path)
     return f"ipc://{path}"
+
+
+def _hosted_models(settings: Settings, log_dir: Path) -> dict[str, HostedModel]:
+    limits = SupervisionLimits(
+        heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
+        step_timeout_s=settings.host.step_timeout_s,
+        max_restarts=settings.host.max_restarts,
+    )
+    models = settings.models.items()
+    return {name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in models}
 
 
 def _threads(settings: Settings) -> int:

@@ -97,6 +97,15 @@ class Lending:
             case memory.LeaseFailed(lease_id, reason):
                 self._tell(events.LeaseFailed(lease_id, reason, worker_id))
 
+    def on_stats(self, model: HostedModel, stats: EngineStats) -> None:
+        """A worker reports its figures, which the model does not show yet."""
+        before = model.stats.parked if model.stats is not None else ""
+        if stats.parked and not before:
+            where = "in host memory" if stats.parked == "host" else f"on {stats.parked}"
+            self._log.add(EventKind.MODEL_PARKED, f"{model.name} is parked {where}", model=model.name)
+        elif before and not stats.parked:
+            self._log.add(EventKind.MODEL_WOKEN, f"{model.name} is awake", model=model.name)
+
     def on_readings(self, readings: Iterable[GpuReading], models: Iterable[HostedModel]) -> None:
         """The GPUs have been read."""
         living: dict[int, list[HostedModel]] = {}

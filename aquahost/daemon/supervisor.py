@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 from aquahost.clock import Clock
@@ -34,10 +34,9 @@ from aquahost.daemon.lifecycle import (
     WorkerReady,
 )
 from aquahost.daemon.process_memory import resident_bytes
-from aquahost.daemon.worker_log import last_line, trim_log
+from aquahost.daemon.worker_log import last_line, log_bytes, trim_logs
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
 from aquahost.errors import LoadError
-from aquahost.events import EventKind
 from aquahost.messages.prompts import ErrorDetail
 from aquahost.messages.wire import (
     EngineStats,
@@ -88,6 +87,8 @@ class Supervisor:
         self._leasing = leasing
         self.lends = lends
         """Whether workers begun from now on may borrow and lend."""
+        self.links_known = asyncio.Event()
+        """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
         self._threads = threads
         self._send = send
         self._end_prompts = end_prompts
@@ -156,13 +157,8 @@ class Supervisor:
         model = self._by_worker.get(worker_id)
         if model is None:
             return
-        before = model.stats.parked if model.stats is not None else ""
+        self.lending.on_stats(model, stats)
         model.stats = stats
-        if stats.parked and not before:
-            where = "in host memory" if stats.parked == "host" else f"on {stats.parked}"
-            self._events.add(EventKind.MODEL_PARKED, f"{model.name} is parked {where}", model=model.name)
-        elif before and not stats.parked:
-            self._events.add(EventKind.MODEL_WOKEN, f"{model.name} is awake", model=model.name)
 
     def handle(self, model: HostedModel, event: SupervisionEvent) -> None:
         """Let the state machine take in `event` and carry out what it says."""
@@ -208,6 +204,7 @@ class Supervisor:
         """Begin a worker, wait for its end, and report it."""
         event: SupervisionEvent
         try:
+            await self._await_links(model)
             gpu = await self._gpus.assign(model, self._models.values(), self.lending.lent_bytes)
             self.lending.joined(worker_id, model.name, gpu)
             event = WorkerExited(await self._run(model, self._spec(model, worker_id, gpu)))
@@ -220,14 +217,21 @@ class Supervisor:
         model.forget_worker()
         self.handle(model, event)
 
+    async def _await_links(self, model: HostedModel) -> None:
+        while not self.links_known.is_set():
+            model.load = LoadProgress("testing the links between GPUs", 0, 0)
+            self.handle(model, HeartbeatHeard(0, busy=False))  # it is we who keep it waiting
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.links_known.wait(), POLL_S)
+
     async def _run(self, model: HostedModel, spec: WorkerSpec) -> str:
         """Run one worker to its end; returns how it ended."""
-        log_bytes = await asyncio.to_thread(_size, model.log_path)
+        written = await asyncio.to_thread(log_bytes, model.log_path)
         model.process = await WorkerProcess.spawn(spec, model.log_path)
         if model.kill_requested:
             model.process.kill()
         status = await model.process.wait()
-        line = await asyncio.to_thread(last_line, model.log_path, log_bytes)
+        line = await asyncio.to_thread(last_line, model.log_path, written)
         return describe_end(status, line)
 
     def _spec(self, model: HostedModel, worker_id: int, gpu: int) -> WorkerSpec:
@@ -258,7 +262,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(POLL_S)
             await self._look_at_gpus()
-            await asyncio.to_thread(_trim_logs, [model.log_path for model in self._models.values()])
+            await asyncio.to_thread(trim_logs, [model.log_path for model in self._models.values()])
             running = [model for model in self._models.values() if model.process is not None]
             pids = [model.process.pid for model in running if model.process is not None]
             for model, nbytes in zip(running, await asyncio.to_thread(resident_bytes, pids), strict=True):
@@ -289,12 +293,3 @@ def _unavailable(message: str, code: str, retry_after_s: float | None) -> ErrorD
     return ErrorDetail(
         message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
     )
-
-
-def _trim_logs(paths: list[Path]) -> None:
-    for path in paths:
-        trim_log(path)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +46,17 @@ def trim_log(path: Path) -> None:
         return
     except OSError as error:
         logger.warning("the log %s cannot be cut to size: %s", path, error)
+
+
+def trim_logs(paths: Iterable[Path]) -> None:
+    """`trim_log` each."""
+    for path in paths:
+        trim_log(path)
+
+
+def log_bytes(path: Path) -> int:
+    """Size of a log; 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def last_line(path: Path, after: int) -> str:
