@@ -114,6 +114,7 @@ def _engine_rate(engine: Engine, batch: int) -> float:
     tokens = 0
     began = time.perf_counter()
     while engine.has_work():
+        engine.tend()
         tokens += sum(len(output.token_ids) for output in engine.step() if isinstance(output, Tokens))
     took_s = time.perf_counter() - began
     if tokens != batch * _OUTPUT_TOKENS:
@@ -143,6 +144,7 @@ def _overhead_s(engine: Engine, batch: int) -> float:
         while engine.has_work():
             forward_s.clear()
             step_began_s = time.perf_counter()
+            engine.tend()
             outputs = engine.step()
             step_s = time.perf_counter() - step_began_s
             if sum(isinstance(output, Tokens) for output in outputs) == batch:

@@ -440,7 +440,8 @@ def test_idle_local_memory_is_lent_and_claimed_again_before_it_is_used(host: Mak
 def test_a_refused_claim_is_made_up_for_with_slower_memory(host: Make, expected: Expected) -> None:
     one = host(kv_bytes=4 * CHUNK, host_kv_bytes=8 * CHUNK)
     one.rest()
-    one.broker.broker.limit_bytes = one.heard(Claim)[-1].nbytes
+    work_bytes = one.device.taken_bytes(one.engine.footprint.peak_bytes)
+    one.broker.broker.limit_bytes = one.heard(Claim)[-1].nbytes + work_bytes
     ids = ids_of(700, 7)
     one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
     outputs = one.run()
@@ -518,3 +519,20 @@ def test_a_parked_model_whose_gpu_is_taken_refuses_prompts_and_lives(host: Make,
     one.broker.broker.limit_bytes = 1 << 40
     one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
     assert tokens_of(one.run(), "a") == expected(ids, 20)
+
+
+def test_a_model_without_memory_to_compute_refuses_prompts_and_lives(host: Make, expected: Expected) -> None:
+    one = host()
+    one.broker.broker.limit_bytes = one.heard(Claim)[-1].nbytes
+    ids = ids_of(60, 3)
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    (finished,) = one.run()
+    assert isinstance(finished, Finished)
+    assert finished.error is not None
+    assert finished.error.code == "out_of_memory"
+    one.broker.broker.limit_bytes = 1 << 40
+    one.engine.submit(text_prompt("a", ids, max_tokens=20, ignore_eos=True))
+    assert tokens_of(one.run(), "a") == expected(ids, 20)
+    assert one.engine.stats().work_bytes >= one.engine.footprint.peak_bytes > 0
+    one.rest()
+    assert one.engine.stats().work_bytes == 0

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from aquahost.engines.device import EngineDevice
 from aquahost.engines.failures import out_of_memory
 from aquahost.engines.llm.batch import ChunkInput, pack
-from aquahost.engines.llm.block_tables import BlockTables
-from aquahost.engines.llm.detokenizer import Vocabulary
-from aquahost.engines.llm.kv_memory import KvMemory
+from aquahost.engines.llm.engine_parts import EngineParts
 from aquahost.engines.llm.live_sequences import LiveSequences
-from aquahost.engines.llm.runner import ModelRunner
 from aquahost.engines.llm.sampler import Choices, SamplerState, TopLogprobs, sample
 from aquahost.engines.llm.sampling_rules import check_sampling
 from aquahost.engines.llm.sequence import Sequence
 from aquahost.engines.llm.stopping import StopStrings
 from aquahost.engines.llm.tiers import Tier
-from aquahost.engines.llm.tokenization import PromptEncoder
 from aquahost.engines.parking import Parking
+from aquahost.engines.workspace import NoRoomError, Workspace
 from aquahost.errors import InvalidRequestError
 from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
@@ -39,32 +33,12 @@ from aquahost.messages.prompts import (
     Tokens,
 )
 from aquahost.messages.wire import EngineStats, Footprint
-from aquahost.scheduling.fcfs import FcfsScheduler
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
 
 BUSY_WAIT_S = 0.001
 """How long to wait for messages where only a copy's arrival, or the broker's answer, lets a step be done."""
 IDLE_WAIT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineParts:
-    """What a loaded language model consists of."""
-
-    runner: ModelRunner
-    memory: KvMemory
-    tables: BlockTables
-    scheduler: FcfsScheduler
-    encoder: PromptEncoder
-    vocabulary: Vocabulary
-    footprint: Footprint
-    end_ids: frozenset[int]
-    """Tokens that end a reply."""
-    vocabulary_size: int
-    device: EngineDevice
-    pin: bool
-    """Never park it."""
 
 
 class LlmEngine:
@@ -82,7 +56,11 @@ class LlmEngine:
         self.sequences = LiveSequences(parts.tables, parts.scheduler, parts.memory, parts.device)
         """The live prompts; measurements and tests look at them."""
         self._tiers = self.sequences.tiers
-        self._parking = Parking(parts.device, pin=parts.pin, ready_to_park=lambda: self._tiers.lies_idle)
+        self._workspace = Workspace(parts.device)
+        self._has_room = False
+        self._parking = Parking(
+            parts.device, pin=parts.pin, ready_to_park=lambda: self._tiers.lies_idle and not self._workspace.nbytes
+        )
         self._failed: list[Output] = []
         self._idle_step = False
         self._steps = 0
@@ -119,6 +97,7 @@ class LlmEngine:
         )
         self.sequences.add(sequence)
         self._parking.wake()
+        self.tend()
         return Accepted(prompt.id, input_tokens=len(ids))
 
     def cancel(self, prompt_id: str) -> None:
@@ -135,9 +114,14 @@ class LlmEngine:
         early, self._desk.early = self._desk.early, []
         for message in early:
             self.on_memory(message)
-        self._parking.tend(busy=len(self.sequences) > 0)
-        if self._parking.stuck:
-            self._failed += [self._refuse(sequence) for sequence in self.sequences]
+        busy = len(self.sequences) > 0
+        self._parking.tend(busy=busy)
+        if not busy:
+            self._workspace.rest()
+        elif self._parking.stuck:
+            self._refuse_all(self._parking.stuck)
+        elif self._parking.is_awake:
+            self._make_room()
         self.sequences.tend(parked=not self._parking.is_awake, may_borrow=self._parking.is_home)
 
     def wait_s(self) -> float:
@@ -146,7 +130,7 @@ class LlmEngine:
             return 0.0
         if self.has_work() or self._tiers.is_busy:
             return BUSY_WAIT_S
-        return min(self._parking.wait_s(), IDLE_WAIT_S)
+        return min(self._parking.wait_s(), self._workspace.wait_s(), IDLE_WAIT_S)
 
     def on_memory(self, message: MemoryInstruction) -> None:
         """The broker's word on a claim or a lease."""
@@ -160,7 +144,7 @@ class LlmEngine:
     def step(self) -> list[Output]:
         """One forward pass: a token for every decoding prompt, and as much prefill as fits beside them."""
         outputs, self._failed = self._failed, []
-        if not len(self.sequences) or not self._parking.is_awake:
+        if not (len(self.sequences) and self._parking.is_awake and self._has_room):
             self._idle_step = True
             return outputs + self.sequences.take_changes()
         plan = self.sequences.plan()
@@ -198,6 +182,7 @@ class LlmEngine:
             kv_used_bytes=self._pool.given * memory.layout.block_bytes,
             weights_bytes=self._parking.gpu_bytes,
             kv_bytes=memory.local_bytes,
+            work_bytes=self._workspace.nbytes,
             borrowed_bytes=memory.borrowed_chunks * memory.chunk_bytes + self._parking.borrowed_bytes,
             host_bytes=memory.mapped_host * memory.chunk_bytes + self._parking.host_bytes,
             paged=self._tiers.paged(),
@@ -217,6 +202,7 @@ class LlmEngine:
             self.sequences.end(sequence)
         self._parts.device.copies.synchronize()
         self._parking.close()
+        self._workspace.close()
         self._tiers.close()
 
     def _forward(self, plan: StepPlan, decodes: list[Sequence]) -> torch.Tensor:
@@ -271,8 +257,17 @@ class LlmEngine:
             error=error,
         )
 
-    def _refuse(self, sequence: Sequence) -> Finished:
-        return self._finish(sequence, FinishReason.ERROR, out_of_memory(self._parking.stuck))
+    def _make_room(self) -> None:
+        """Have memory for the widest step before the first one."""
+        try:
+            self._has_room = self._workspace.want(self.footprint.peak_bytes)
+        except NoRoomError as error:
+            self._has_room = False
+            self._refuse_all(f"The GPU has not the memory to compute anything now: {error}. Try again later.")
+
+    def _refuse_all(self, reason: str) -> None:
+        for sequence in self.sequences:
+            self._failed.append(self._finish(sequence, FinishReason.ERROR, out_of_memory(reason)))
 
     def _fail(self, sequence: Sequence) -> Finished:
         message = "the model's output is not a number; its weights or this prompt overflow its number format"

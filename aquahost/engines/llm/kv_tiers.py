@@ -131,6 +131,8 @@ class KvTiers:
 
     def _grow_local(self, target: int, now_s: float) -> None:
         memory, desk = self.memory, self._desk
+        if any(desk.wanted(part) != desk.settled(part) for part in Part if part is not Part.KV):
+            return  # what cannot do without goes first: a refusal would be one of both together
         if not desk.claim(Part.KV, target * memory.chunk_bytes):
             return
         try:

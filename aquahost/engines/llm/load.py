@@ -15,13 +15,15 @@ from aquahost.engines.engine import ReportProgress
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.context import choose_context
 from aquahost.engines.llm.detokenizer import Vocabulary
-from aquahost.engines.llm.engine import EngineParts, LlmEngine
+from aquahost.engines.llm.engine import LlmEngine
+from aquahost.engines.llm.engine_parts import EngineParts
 from aquahost.engines.llm.gather_attention import GatherAttention
 from aquahost.engines.llm.geometry import Geometry, discover
 from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.probe import probe
 from aquahost.engines.llm.refusals import check_config, check_window, stated_window
 from aquahost.engines.llm.runner import ModelRunner, PagedAttention
+from aquahost.engines.llm.step_memory import measure_step_bytes
 from aquahost.engines.llm.tokenization import PromptEncoder
 from aquahost.engines.llm.varlen_attention import VarlenAttention, varlen_is_available
 from aquahost.engines.llm.weights import load_weights, stored_dtype
@@ -82,9 +84,19 @@ def _assemble(
     probe(model, runner, tables, memory.cache, device.torch_device, max_context=context.tokens, window=window)
     vocabulary = Vocabulary(tokenizer)
     vocabulary_size = int(model.get_input_embeddings().weight.shape[0])
+    step_bytes = measure_step_bytes(
+        runner,
+        tables,
+        memory,
+        device.torch_device,
+        context=min(context.tokens, tables.blocks.shape[1] * layout.block_tokens),
+        step_tokens=scheduler.step_tokens,
+        vocabulary=vocabulary_size,
+    )
     footprint = Footprint(
         weights_bytes=weights_bytes,
         kv_bytes=memory.local_bytes,
+        peak_bytes=step_bytes,
         max_context=context.tokens,
         detail=f"{type(model).__name__} {str(layout.dtype).removeprefix('torch.')}",
     )
