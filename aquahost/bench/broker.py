@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections import deque
 
@@ -39,9 +40,9 @@ _SHORT_COOLDOWN_S = 0.05
 def measure_broker() -> list[Figure]:
     """Events a second on one core: four language models borrow from four image models that come and go."""
     script, leases = _write_script()
-    best_s = min(_replay(script) for _ in range(_RUNS))
-    note = f"{len(script)} events, {leases:.0f} leases on average, {_GPUS} GPUs; best of {_RUNS} runs"
-    return [at_least("broker events", len(script) / best_s, "1/s", 50_000, note=note)]
+    took_s = statistics.median(_replay(script) for _ in range(_RUNS))
+    note = f"{len(script)} events, {leases:.0f} leases on average, {_GPUS} GPUs; median of {_RUNS} runs"
+    return [at_least("broker events", len(script) / took_s, "1/s", 50_000, note=note)]
 
 
 def _replay(script: list[tuple[BrokerEvent, float]]) -> float:

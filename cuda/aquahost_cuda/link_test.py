@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import random
-import statistics
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -118,15 +117,15 @@ class LinkTester:
         """Bytes per second, without what it takes to start a copy: from two sizes, the larger as the link allows."""
         small = nbytes = _FIRST_BYTES
         self._took_s(dst, src, small)  # a first touch costs more
-        samples_s = [self._took_s(dst, src, small) for _ in range(_SAMPLES)]
-        small_s = statistics.median(samples_s)
         # The fastest sample tells how long such a copy takes if nothing else is in its way.
+        samples_s = [self._took_s(dst, src, small) for _ in range(_SAMPLES)]
+        small_s = min(samples_s)
         while min(samples_s) < _LONG_ENOUGH_S and nbytes * _GROWTH <= self._room.nbytes:
             nbytes *= _GROWTH
             samples_s = [self._took_s(dst, src, nbytes)]
             if samples_s[0] >= _LONG_ENOUGH_S:
                 samples_s += [self._took_s(dst, src, nbytes) for _ in range(_SAMPLES - 1)]
-        large_s = statistics.median(samples_s)
+        large_s = min(samples_s)
         return (nbytes - small) / (large_s - small_s) if nbytes > small and large_s > small_s else nbytes / large_s
 
     def _took_s(self, dst: int, src: int, nbytes: int) -> float:
