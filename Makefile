@@ -57,7 +57,7 @@ bench: install-dev  ## measure every figure in docs/benchmarks.md (about ten min
 
 gpu-check: install-dev  ## try and measure the device layer on this machine's real GPU, and write it to docs/benchmarks/
 	PYTHONPATH=.:cuda:tui $(BIN)/python -m aquahost.bench.gpu_check
-	$(BIN)/pytest -q -m gpu tests/gpu/test_llm_gpu.py
+	$(BIN)/pytest -q -m gpu tests/gpu
 
 constraints: install-dev  ## pin what is installed now
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new

@@ -41,6 +41,7 @@ class EngineDevice:
         self.gpu_index = gpu_index
         physical = torch.device("cuda", physical_index(driver, gpu_index))
         self.torch_device = torch.device("cpu") if self.is_emulated else physical
+        self._granule_bytes = common_granularity(driver, Location.device(gpu_index))
         self.weights = GpuWeights(self)
         """Of all modules placed here."""
         self._announced_bytes = 0
@@ -106,11 +107,11 @@ class EngineDevice:
 
     def taken_bytes(self, nbytes: int) -> int:
         """What memory of `nbytes` takes wherever it lies, in whole pages."""
-        return round_up(nbytes, common_granularity(self._driver, Location.device(self.gpu_index)))
+        return round_up(nbytes, self._granule_bytes)
 
     def chunk_bytes(self, unit_bytes: int) -> int:
         """Size of an arena's chunks that hold whole units, such as KV blocks, and that any memory can be mapped in."""
-        smallest = math.lcm(unit_bytes, common_granularity(self._driver, Location.device(self.gpu_index)))
+        smallest = math.lcm(unit_bytes, self._granule_bytes)
         wanted = _EMULATED_CHUNK_BYTES if self.is_emulated else _REAL_CHUNK_BYTES
         return -(-wanted // smallest) * smallest
 

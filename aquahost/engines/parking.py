@@ -122,7 +122,8 @@ class Parking:
             return CLAIM_WAIT_S
         if self._stage is _Stage.PARKED:
             return float("inf")
-        return max(0.0, (GRANT_WAIT_S if self._stage is _Stage.ASKING else self._park_after_s()) - elapsed_s)
+        left_s = (GRANT_WAIT_S if self._stage is _Stage.ASKING else self._park_after_s()) - elapsed_s
+        return max(CLAIM_WAIT_S, left_s)  # also where it is due, and the engine is not ready for it
 
     def on_memory(self, message: MemoryInstruction) -> bool:
         """The broker's word about this one's lease; False where it is about something else.
