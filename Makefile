@@ -56,8 +56,10 @@ bench: install-dev  ## measure every figure in docs/benchmarks.md (about ten min
 	$(BIN)/aquahost bench all -o json
 
 gpu-check: install-dev  ## try and measure the device layer on this machine's real GPU, and write it to docs/benchmarks/
-	PYTHONPATH=.:cuda:tui $(BIN)/python -m aquahost.bench.gpu_check
-	$(BIN)/pytest -q -m gpu tests/gpu
+	@status=0; \
+	PYTHONPATH=.:cuda:tui $(BIN)/python -m aquahost.bench.gpu_check || status=1; \
+	$(BIN)/pytest -q -m gpu tests/gpu || status=1; \
+	exit $$status
 
 constraints: install-dev  ## pin what is installed now
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from aquahost.bench.figures import Figure
@@ -53,8 +54,10 @@ class _Memory:
         from aquahost_cuda.arena import Arena
 
         self._driver, self._engine = driver, engine
-        self._near = Arena(driver, 0, nbytes, nbytes)
-        self._far = Arena(driver, 0, nbytes, nbytes)
+        with ExitStack() as undo:
+            self._near = undo.enter_context(Arena(driver, 0, nbytes, nbytes))
+            self._far = undo.enter_context(Arena(driver, 0, nbytes, nbytes))
+            self._stack = undo.pop_all()
         self._place = place
 
     def __enter__(self) -> _Memory:
@@ -72,8 +75,7 @@ class _Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._near.close()
-        self._far.close()
+        self._stack.close()
 
     def one_way(self, nbytes: int, *, out: bool) -> float:
         """Bytes per second of plain copies of one size, several under way at once if they are small."""

@@ -20,6 +20,7 @@ from aquahost.messages.prompts import Output, Prompt, Sampling, TextRequest
 
 if TYPE_CHECKING:
     from aquahost.engines.llm.engine import LlmEngine
+    from aquahost_cuda.driver import Driver
 
 _BORROWER = 1
 _FIRST_OWNER = 100
@@ -33,6 +34,7 @@ class LentEngine:
         self.desk = MemoryDesk(LeasingSettings(linger_s=0.2), self.clock, exchange=self._exchange)
         self.settled: dict[int, float] = {}
         """When the owner of a GPU last had a claim settled, on the clock."""
+        self.driver: Driver
         self.engine: LlmEngine
         self._broker = Broker(LeasingLimits(cooldown_s=cooldown_s))
         self._for_engine: list[memory.MemoryInstruction] = []
@@ -121,6 +123,7 @@ def lent_engine(
         make_tiny_llama(Path(folder))
         lent = LentEngine(gpus, gpu_bytes)
         driver = load("emulated", EmulatedNode(path=f"{folder}/node", gpus=gpus, gpu_bytes=gpu_bytes, **(links or {})))  # type: ignore[arg-type]
+        lent.driver = driver
         device = EngineDevice(driver, 0, lent.desk)
         settings = ModelSettings(kind=Kind.LLM, source=folder, **model)
         lent.engine = load_llm("tiny", settings, SchedulerSettings(), device, lambda progress: None)

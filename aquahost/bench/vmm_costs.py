@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from aquahost.bench.figures import Figure
@@ -41,22 +42,24 @@ def _steps_s(driver: Driver, place: Location, here: Location, nbytes: int) -> li
     """Seconds that each step of one chunk's life takes."""
     from aquahost_cuda.vmm import create_memory, grant, map_handle, release_memory, reserve, unmap_memory, unreserve
 
-    address = reserve(driver, nbytes)
+    took_s: list[float] = []
     handle = None
 
     def create() -> None:
         nonlocal handle
         handle = create_memory(driver, nbytes, place)
 
-    steps: list[Callable[[], None]] = [
-        create,
-        lambda: map_handle(driver, address, nbytes, handle),
-        lambda: grant(driver, address, nbytes, [here]),
-        lambda: unmap_memory(driver, address, nbytes),
-        lambda: release_memory(driver, handle),
-    ]
-    took_s = [_took_s(step) for step in steps]
-    unreserve(driver, address, nbytes)
+    def step(work: Callable[[], None]) -> None:
+        took_s.append(_took_s(work))
+
+    with ExitStack() as undo:  # last in, first out: the steps back are steps too, and are taken whatever fails
+        address = reserve(driver, nbytes)
+        undo.callback(unreserve, driver, address, nbytes)
+        step(create)
+        undo.callback(step, lambda: release_memory(driver, handle))
+        step(lambda: map_handle(driver, address, nbytes, handle))
+        undo.callback(step, lambda: unmap_memory(driver, address, nbytes))
+        step(lambda: grant(driver, address, nbytes, [here]))
     return took_s
 
 

@@ -15,6 +15,7 @@ from aquahost.cli.output import (
     Form,
     FormOption,
     NamesOption,
+    one_line,
     say,
     write_data,
     write_line,
@@ -22,6 +23,7 @@ from aquahost.cli.output import (
 )
 from aquahost.cli.surroundings import surroundings
 from aquahost.messages.snapshot import LeaseState, LeaseView, Snapshot
+from aquahost.messages.wire import EngineStats
 from aquahost.units import format_bytes, format_seconds
 
 _COLUMNS = (
@@ -109,8 +111,17 @@ def _why_none(snapshot: Snapshot) -> str:
         return " of these models"
     if not snapshot.leasing:
         return ": leasing.enabled is false in models.yaml"
+    if snapshot.lending_trouble is not None:
+        return f": the links between GPUs could not be tested: {one_line(snapshot.lending_trouble)}"
     if len(snapshot.gpus) < 2:
         return ": there is no second GPU; host.partition makes several of a large one"
     if not any(link.usable for link in snapshot.links if min(link.source, link.target) >= 0):
         return ": no GPU can use another's memory; `aquahost doctor` says why"
+    if any(model.stats is not None and _wants_memory(model.stats) for model in snapshot.models):
+        return ": no GPU has memory to lend now, beside leasing.headroom_bytes; `aquahost gpus` shows what holds it"
     return ": no model needs more KV memory than it has"
+
+
+def _wants_memory(stats: EngineStats) -> bool:
+    """Whether KV lies in host memory for want of a neighbour's."""
+    return not stats.parked and (stats.host_bytes > 0 or stats.suspended > 0)

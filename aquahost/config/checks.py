@@ -14,19 +14,23 @@ from aquahost.units import format_bytes, parse_bytes
 def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
     """Each contradiction between keys, as the key to change and what is wrong; ignores what is malformed."""
     top = _mapping(value)
-    yield from _pointless_for_emulated(_mapping(top.get("host")), _mapping(top.get("leasing")))
+    yield from _parts_of_emulated(_mapping(top.get("host")))
+    yield from _nothing_to_lend(_mapping(top.get("host")), _mapping(top.get("leasing")))
     yield from _missing_gpus(_mapping(top.get("host")), _mapping(top.get("models")))
     for name, model in _mapping(top.get("models")).items():
         yield from _contradictions(name, _mapping(model))
     yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
 
 
-def _pointless_for_emulated(host: dict[str, Value], leasing: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
-    if host.get("driver") != "emulated":
-        return
+def _parts_of_emulated(host: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
     partition = host.get("partition")
-    if isinstance(partition, int) and partition > 1:
+    if host.get("driver") == "emulated" and isinstance(partition, int) and partition > 1:
         yield ("host", "partition"), "is for real GPUs; host.emulated.gpus says how many the emulated driver shows"
+
+
+def _nothing_to_lend(host: dict[str, Value], leasing: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    if host.get("driver") != "emulated":
+        return  # only a look at the machine can tell
     gpu_bytes = _size(_mapping(host.get("emulated")).get("gpu_bytes", EmulatedSettings().gpu_bytes))
     headroom_bytes = _size(leasing.get("headroom_bytes", 0))
     if leasing.get("enabled") is not False and headroom_bytes and gpu_bytes and headroom_bytes >= gpu_bytes:

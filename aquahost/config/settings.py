@@ -187,7 +187,8 @@ class ModelSettings(_Settings):
     max_context: int | None = Field(default=None, ge=8)
     """tokens of input and output together; the default is what the model was made for."""
     kv_bytes: Bytes | None = None
-    """memory for KV blocks; the default is 80 % of what the GPU has free once the weights are loaded."""
+    """memory for KV blocks, held in chunks of whole blocks and pages; the default is 80 % of what the GPU has free once
+    the weights are loaded."""
     block_tokens: int = Field(default=16, ge=1, le=256)
     """tokens in one KV block."""
     borrow_bytes: Bytes | None = None

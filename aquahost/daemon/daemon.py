@@ -75,6 +75,7 @@ class Daemon:
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None
         """What prompts and loads are refused with: message and code."""
+        self._lending_trouble: str | None = None
         self._learning: asyncio.Task[None] | None = None
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
@@ -204,7 +205,8 @@ class Daemon:
             prompts=self._router.views(now_s),
             leases=self._supervisor.lending.leases(),
             links=self._supervisor.lending.links(),
-            leasing=self._supervisor.lends,
+            leasing=self.settings.leasing.enabled,
+            lending_trouble=self._lending_trouble,
             last_event_seq=self._events.last_seq,
         )
 
@@ -237,9 +239,10 @@ class Daemon:
     async def _learn_links(self, find_links: FindLinks) -> None:
         try:
             self._supervisor.lending.found(await find_links())
-        except StartError as error:
-            logger.error("nothing will be lent: %s", error)
-            self._events.add(EventKind.LINK_REFUSED, f"nothing will be lent: {error}")
+        except Exception as error:  # whatever it is, models must load
+            self._lending_trouble = str(error) if isinstance(error, StartError) else f"{type(error).__name__}: {error}"
+            logger.error("nothing will be lent: %s", self._lending_trouble, exc_info=not isinstance(error, StartError))
+            self._events.add(EventKind.LINK_REFUSED, f"nothing will be lent: {self._lending_trouble}")
             self._supervisor.lends = False
         finally:
             self._supervisor.links_known.set()

@@ -36,7 +36,9 @@ def _view(reading: GpuReading, models: list[HostedModel], lending: Lending) -> G
     kv_bytes = part(sum(model.stats.kv_bytes for model in models if model.stats is not None))
     work_bytes = part(sum(model.stats.work_bytes for model in models if model.stats is not None))
     lent_bytes = part(lending.lent_bytes(reading.index))
-    other_bytes = part(lending.other_bytes(reading.index))
+    lost = reading.lost or lending.lost(reading.index)
+    # Of a lost GPU nothing can be had.
+    other_bytes = part(reading.total_bytes if lost is not None else lending.other_bytes(reading.index))
     return GpuView(
         index=reading.index,
         uuid=reading.uuid,
@@ -50,7 +52,7 @@ def _view(reading: GpuReading, models: list[HostedModel], lending: Lending) -> G
         borrowed_bytes=lending.borrowed_bytes(reading.index),
         other_bytes=other_bytes,
         models=[model.name for model in models],
-        lost=reading.lost,
+        lost=lost,
     )
 
 

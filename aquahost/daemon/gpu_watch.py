@@ -67,7 +67,14 @@ class GpuWatch:
         except Exception:  # a driver's failure must not stop the daemon, which then shows the last figures
             logger.exception("the GPUs' memory cannot be read")
 
-    async def assign(self, model: HostedModel, models: Iterable[HostedModel], lent_bytes: Callable[[int], int]) -> int:
+    async def assign(
+        self,
+        model: HostedModel,
+        models: Iterable[HostedModel],
+        *,
+        lent_bytes: Callable[[int], int],
+        lost: Callable[[int], str | None],
+    ) -> int:
         """Choose a GPU for a model about to load and note it there. Raises LoadError if there is none for it.
 
         What is lent of a GPU counts as free: it is recalled for whoever loads there. Models that load at the same time
@@ -89,7 +96,7 @@ class GpuWatch:
                 memory = [
                     _Room(reading.index, reading.free_bytes + lent_bytes(reading.index))
                     for reading in self.readings
-                    if reading.lost is None
+                    if reading.lost is None and lost(reading.index) is None
                 ]
                 model.gpu = choose_gpu(model.settings.gpu, memory, loading=loading, loaded=loaded)
             except LoadError as error:

@@ -24,6 +24,33 @@ HOST = -1
 _READINGS = 3
 """Workers report what they hold a few times a second, GPUs are read once: what is seen of others in one reading alone
 is a difference in time."""
+_MOST_REASON = 300
+"""Characters of what a worker says that are passed on."""
+
+
+class _Others:
+    """What is in use of a GPU by whatever is no worker of ours: strangers, and contexts, workers' own among them.
+
+    While workers load or compute they may hold less than they have claimed, which would hide the rest; so what was seen
+    while all were at rest stands, unless more is seen.
+    """
+
+    def __init__(self) -> None:
+        self._resting: deque[int] = deque([0], maxlen=_READINGS)
+        self._working: deque[int] = deque([0], maxlen=_READINGS)
+
+    @property
+    def nbytes(self) -> int:
+        """The estimate."""
+        return max(min(self._resting), min(self._working))
+
+    def see(self, nbytes: int, *, at_rest: bool) -> None:
+        """One reading's remainder."""
+        if at_rest:
+            self._resting.append(max(0, nbytes))
+            self._working = deque([0], maxlen=_READINGS)
+        else:
+            self._working.append(max(0, nbytes))
 
 
 class Lending:
@@ -54,7 +81,7 @@ class Lending:
         self._log = log
         self._clock = clock
         self._links: list[LinkView] = []
-        self._others: dict[int, deque[int]] = {}
+        self._others: dict[int, _Others] = {}
         self._recalls = RecallTimes()
         self._paged_before: Counter[tuple[str, str]] = Counter()
 
@@ -95,12 +122,12 @@ class Lending:
             case memory.LeaseReturned(lease_id, nbytes):
                 self._tell(events.LeaseReturned(lease_id, nbytes, worker_id))
             case memory.LeaseFailed(lease_id, reason):
-                self._tell(events.LeaseFailed(lease_id, reason, worker_id))
+                self._tell(events.LeaseFailed(lease_id, " ".join(reason.split())[:_MOST_REASON], worker_id))
 
     def on_stats(self, model: HostedModel, stats: EngineStats) -> None:
         """A worker reports its figures, which the model does not show yet."""
         before = model.stats.parked if model.stats is not None else ""
-        if stats.parked and not before:
+        if stats.parked and stats.parked != before:
             where = "in host memory" if stats.parked == "host" else f"on {stats.parked}"
             self._log.add(EventKind.MODEL_PARKED, f"{model.name} is parked {where}", model=model.name)
         elif before and not stats.parked:
@@ -116,11 +143,13 @@ class Lending:
             if reading.lost is not None:
                 self._tell(events.GpuLost(reading.index, reading.lost))
                 continue
+            workers = living.get(reading.index, [])
             ours_bytes = self.lent_bytes(reading.index, mapped=True)
-            ours_bytes += sum(self.held_bytes(model) for model in living.get(reading.index, ()))
-            seen = self._others.setdefault(reading.index, deque(maxlen=_READINGS))
-            seen.append(max(0, reading.total_bytes - reading.free_bytes - ours_bytes))
-            self._tell(events.GpuRead(reading.index, reading.total_bytes, min(seen)))
+            ours_bytes += sum(self.held_bytes(model) for model in workers)
+            at_rest = all(model.stats is not None and not model.stats.work_bytes for model in workers)
+            others = self._others.setdefault(reading.index, _Others())
+            others.see(reading.total_bytes - reading.free_bytes - ours_bytes, at_rest=at_rest)
+            self._tell(events.GpuRead(reading.index, reading.total_bytes, others.nbytes))
 
     def tick(self) -> None:
         """Time has passed."""
@@ -136,7 +165,12 @@ class Lending:
 
     def other_bytes(self, gpu: int) -> int:
         """What is in use of a GPU by whatever is no worker of ours."""
-        return min(self._others.get(gpu, (0,)))
+        others = self._others.get(gpu)
+        return others.nbytes if others is not None else 0
+
+    def lost(self, gpu: int) -> str | None:
+        """Why a GPU is used no more, though it may answer again."""
+        return self._broker.ledger.gpu(gpu).lost
 
     def held_bytes(self, model: HostedModel) -> int:
         """What a model's worker takes of its own GPU: as it says, or what it may while it says nothing yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aquahost.messages.snapshot import LinkView
 from aquahost.worker.spec import DriverSpec
 
 PATIENCE_S = 60.0
+FAREWELL_S = 5.0
 
 
 class _Found(msgspec.Struct):
@@ -45,7 +47,9 @@ async def probe_links(driver: DriverSpec, cache: Path) -> list[LinkView]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            # One that is stuck in the driver does not even die of that; it must not hold the daemon up.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), FAREWELL_S)
     if process.returncode != 0:
         said = errors.decode(errors="replace").strip().splitlines()
         raise StartError(said[-1] if said else f"the test of links ended with status {process.returncode}")

@@ -205,7 +205,11 @@ class Supervisor:
         event: SupervisionEvent
         try:
             await self._await_links(model)
-            gpu = await self._gpus.assign(model, self._models.values(), self.lending.lent_bytes)
+            if model.kill_requested:
+                raise InterruptedError("no longer wanted")
+            gpu = await self._gpus.assign(
+                model, self._models.values(), lent_bytes=self.lending.lent_bytes, lost=self.lending.lost
+            )
             self.lending.joined(worker_id, model.name, gpu)
             event = WorkerExited(await self._run(model, self._spec(model, worker_id, gpu)))
         except LoadError as error:
@@ -218,11 +222,11 @@ class Supervisor:
         self.handle(model, event)
 
     async def _await_links(self, model: HostedModel) -> None:
-        while not self.links_known.is_set():
+        while not (self.links_known.is_set() or model.kill_requested):
             model.load = LoadProgress("testing the links between GPUs", 0, 0)
             self.handle(model, HeartbeatHeard(0, busy=False))  # it is we who keep it waiting
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.links_known.wait(), POLL_S)
+                await asyncio.wait_for(self.links_known.wait(), TICK_S)
 
     async def _run(self, model: HostedModel, spec: WorkerSpec) -> str:
         """Run one worker to its end; returns how it ended."""

@@ -128,6 +128,11 @@ class EngineDevice:
         if needed_bytes > self.free_bytes():
             raise self._out_of_memory(needed_bytes, what)
 
+    def finish_work(self) -> None:
+        """Wait for all that torch computes here: before memory is unmapped that a step may still read or write."""
+        if not self.is_emulated:
+            torch.cuda.current_stream(self.torch_device).synchronize()
+
     def count_torch(self, change_bytes: int) -> None:
         """Torch has taken so much more of the GPU, or less, past the driver: it counts where the GPU is a part of one.
 

@@ -169,13 +169,15 @@ class Broker:
         was_recalled = lease.state is LeaseState.RECALLING
         donor = self.ledger.gpus[lease.donor]
         self.ledger.take_back(lease, nbytes)
+        lease.returned_bytes += nbytes
         turn.changed.append(donor)
         is_ended = lease.nbytes == 0
         if was_recalled:
             donor.quiet_until_s = max(donor.quiet_until_s, turn.now_s + self._limits.cooldown_s)
-        if is_ended or (was_recalled and lease.recalled_bytes == 0):
+        if is_ended or lease.recalled_bytes == 0:  # a recall that comes back in parts is one event
             after = "" if is_ended else f", and keeps {format_bytes(lease.nbytes)}"
-            self._announce(EventKind.LEASE_RETURNED, lease, does, nbytes, turn, after)
+            self._announce(EventKind.LEASE_RETURNED, lease, does, lease.returned_bytes, turn, after)
+            lease.returned_bytes = 0
 
     def _announce(self, kind: EventKind, lease: Lease, does: str, nbytes: int, turn: _Turn, after: str = "") -> None:
         name = self.ledger.workers[lease.borrower].name

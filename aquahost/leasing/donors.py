@@ -26,8 +26,8 @@ class Want:
 def share_out(wants: list[Want], rooms: Mapping[int, int]) -> dict[tuple[int, int], int]:
     """Bytes to grant by (worker, donor), of `rooms`, the bytes that each donor can lend.
 
-    Max-min fair by bytes held: whoever has least is served first, up to the next one, and equals get equal shares;
-    those who reach the same donors and go away hungry end within a granule of each other.
+    Max-min fair by bytes held, of what is free now: whoever has least is served first, up to the next one, and equals
+    get equal shares. What others hold already stays theirs.
     """
     left = dict(rooms)
     grants: dict[tuple[int, int], int] = {}

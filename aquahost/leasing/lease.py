@@ -43,6 +43,8 @@ class Lease:
     """When what is recalled now was first asked for."""
     deadline_s: float | None = None
     """When it is due; None where nothing is recalled."""
+    returned_bytes: int = 0
+    """What has come back of it and is not announced yet."""
     is_overdue: bool = False
     """Whether it was announced as late."""
 

@@ -152,6 +152,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     prompts: list[PromptView]
     leasing: bool = True
     """Whether GPUs may lend at all (leasing.enabled)."""
+    lending_trouble: str | None = None
+    """Why nothing is lent although it may: the links between GPUs could not be tested."""
     leases: list[LeaseView]
     links: list[LinkView]
     last_event_seq: int

@@ -169,6 +169,7 @@ class FcfsScheduler:
         """Let the only prompt that runs grow into slower memory, at the cost of those suspended there."""
         local = self._room.local
         if not self._make_remote_room(plan, prompt, missing - local):
+            plan.starved = prompt
             return False
         self._grow(plan, prompt, local, missing - local)
         return True
@@ -213,6 +214,7 @@ class FcfsScheduler:
             if local < needed and self._room.more:
                 return False
             if not self._make_remote_room(plan, prompt, needed - max(local, prompt.blocks)):
+                plan.starved = prompt
                 return False
         elif self._blocks_ahead(prompt, self._headroom_tokens) + self._growth() <= self._room.local:
             local = needed

@@ -57,6 +57,8 @@ class StepPlan:
     """Begin in this step, or begin again after they were dropped."""
     grown: list[Growth] = field(default_factory=list)
     """Who gets how many more blocks."""
+    starved: ScheduledPrompt | None = None
+    """A prompt that is alone, that no memory is coming for, and that cannot do without more than there is."""
 
     def forget(self, prompt: ScheduledPrompt) -> None:
         """Compute nothing of this prompt after all."""

@@ -58,6 +58,7 @@ class WorkerLoop:
                 self._handle(message, answers)
             if answers:
                 self._send(answers)
+            self._report_memory()
         if engine.has_work():
             self._send(engine.step())
         else:

@@ -14,6 +14,7 @@ from aquahost_cuda.vmm import (
     create_memory,
     grant,
     granularity,
+    host_node,
     map_handle,
     map_memory,
     release_memory,
@@ -43,6 +44,7 @@ class Arena:
             raise ValueError(f"an arena of {capacity_bytes} bytes in chunks of {chunk_bytes} can't be made")
         self._driver = driver
         self._local = Location.device(device_index)
+        self._host_node = host_node(driver, device_index)
         self.chunk_bytes = round_up(chunk_bytes, common_granularity(driver, self._local))
         """Size of a chunk."""
         self.capacity_bytes = round_up(capacity_bytes, self.chunk_bytes)
@@ -64,11 +66,11 @@ class Arena:
         return (len(self._chunks) - self._chunks.count(None)) * self.chunk_bytes
 
     def location(self, chunk: int) -> Location | None:
-        """Where a chunk's memory lies; None if it has none."""
+        """Where a chunk's memory lies, in the words it was asked for with; None if it has none."""
         return self._chunks[chunk]
 
     def locations(self) -> tuple[Location | None, ...]:
-        """Where the memory of each chunk of the range lies; None for those without."""
+        """`location` of each chunk of the range."""
         return tuple(self._chunks)
 
     def bytes_at(self, location: Location) -> int:
@@ -90,7 +92,8 @@ class Arena:
         return vacant[:chunks]
 
     def map(self, chunks: Sequence[int], location: Location) -> None:
-        """Give these chunks memory at `location`, all or none of them.
+        """Give these chunks memory at `location`, all or none of them; host memory on the NUMA node nearest to this
+        GPU, unless another is named.
 
         Raises OutOfMemoryError if there is no room, ValueError if one of them has memory already or is named twice, or
         DriverError: CUDA_ERROR_INVALID_DEVICE where this GPU can't reach that one's memory.
@@ -103,9 +106,10 @@ class Arena:
         if len(set(wanted)) < len(wanted):
             raise ValueError(f"can't map chunks {wanted}: one of them is named twice")
         done: list[int] = []
+        lies = location.near(self._host_node)
         try:
             for chunk in wanted:
-                map_memory(self._driver, self._address_of(chunk), self.chunk_bytes, location)
+                map_memory(self._driver, self._address_of(chunk), self.chunk_bytes, lies)
                 self._chunks[chunk] = location
                 done.append(chunk)
             # One call for each run of chunks: setting access costs tens of microseconds each time.
@@ -143,7 +147,7 @@ class Arena:
             raise ValueError(f"can't move chunk {chunk}: it is being moved already")
         driver, nbytes = self._driver, self.chunk_bytes
         with ExitStack() as undo:  # last in, first out: unmap, free the addresses, release the handle
-            handle = create_memory(driver, nbytes, location)
+            handle = create_memory(driver, nbytes, location.near(self._host_node))
             undo.callback(release_memory, driver, handle)
             scratch = reserve(driver, nbytes)
             undo.callback(unreserve, driver, scratch, nbytes)
@@ -269,7 +273,7 @@ def common_granularity(driver: Driver, local: Location) -> int:
     """What fits memory of this GPU, of each GPU that may lend to it, and of the host."""
     sizes = [granularity(driver, local)]
     others = [Location.device(index) for index in range(int(call(driver.cuDeviceGetCount)))]
-    for location in (*others, Location.host()):
+    for location in (*others, Location.host(host_node(driver, local.index))):
         # Who can't say (a lost GPU, a driver without VMM for host memory) can't give any either.
         with suppress(DriverError):
             sizes.append(granularity(driver, location))

@@ -17,7 +17,20 @@ _HINTS = {
     "CUDA_ERROR_NOT_PERMITTED": "the process may not do this; in a container, check its capabilities",
     "CUDA_ERROR_NOT_SUPPORTED": "this GPU or driver can't do it",
     "CUDA_ERROR_SYSTEM_NOT_READY": "the system is not ready; is nvidia-fabricmanager running?",
+    "NVML_ERROR_GPU_IS_LOST": "reset the GPU, or the machine",
+    "NVML_ERROR_RESET_REQUIRED": "reset the GPU, or the machine",
 }
+_GPU_IS_LOST = frozenset(
+    {
+        "CUDA_ERROR_DEVICE_UNAVAILABLE",
+        "CUDA_ERROR_NO_DEVICE",
+        "CUDA_ERROR_INVALID_DEVICE",
+        "CUDA_ERROR_ECC_UNCORRECTABLE",
+        "NVML_ERROR_GPU_IS_LOST",
+        "NVML_ERROR_RESET_REQUIRED",
+        "NVML_ERROR_GPU_NOT_FOUND",
+    }
+)
 
 
 class DriverError(Exception):
@@ -30,6 +43,13 @@ class DriverError(Exception):
         """The function, such as "cuMemCreate"."""
         self.name = name
         """The result code, such as "CUDA_ERROR_INVALID_VALUE"."""
+
+    @property
+    def means_loss(self) -> bool:
+        """Whether the GPU that was called for is gone or broken, from a call that concerns that GPU alone. Any other
+        error (no memory, a failed context) may pass while the GPU is well.
+        """
+        return self.name in _GPU_IS_LOST
 
 
 class OutOfMemoryError(DriverError):

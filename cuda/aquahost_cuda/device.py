@@ -113,9 +113,10 @@ class GpuReading:
     name: str
     total_bytes: int
     free_bytes: int
-    """0 where the GPU is lost."""
+    """0 where the GPU is lost. Where it could not be read for another reason, what it was when it last could; 0 if
+    it never could."""
     lost: str | None = None
-    """Why the GPU could not be read, such as that it has fallen off the bus; None if all is well."""
+    """Why the GPU is gone, such as that it has fallen off the bus; None if it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,7 @@ class GpuMonitor:
         self._read_memory = memory_reader(driver)
         self._nvml = None if self._read_memory else open_nvml()
         self._held: dict[int, Device] = {}
+        self._last_free_bytes: dict[int, int] = {}
         try:
             self._gpus = [self._find(index) for index in range(int(call(driver.cuDeviceGetCount)))]
         except BaseException:
@@ -153,7 +155,8 @@ class GpuMonitor:
     def read(self) -> list[GpuReading]:
         """A reading of each GPU, by index. Leaves the calling thread's GPU as it was.
 
-        One that can't be read is told as lost, and does not keep the others from being read.
+        One that can't be read does not keep the others from being read. It is told as lost only where the error says
+        so (DriverError.means_loss); after any other its free memory is taken to be what it was before.
         """
         return [self._reading(gpu) for gpu in self._gpus]
 
@@ -179,17 +182,18 @@ class GpuMonitor:
         )
 
     def _reading(self, gpu: _Gpu) -> GpuReading:
-        free_bytes, lost = 0, None
+        lost = None
         try:
-            free_bytes = self._free_bytes(gpu)
+            self._last_free_bytes[gpu.index] = self._free_bytes(gpu)
         except DriverError as error:
-            lost = str(error)
+            if error.means_loss:
+                lost = str(error)
         return GpuReading(
             index=gpu.index,
             uuid=gpu.uuid,
             name=gpu.name,
             total_bytes=gpu.total_bytes,
-            free_bytes=free_bytes,
+            free_bytes=0 if lost is not None else self._last_free_bytes.get(gpu.index, 0),
             lost=lost,
         )
 

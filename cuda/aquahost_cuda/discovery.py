@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.device import read_identity
-from aquahost_cuda.driver import HOST, Driver, driver_name
+from aquahost_cuda.driver import HOST, Driver, driver_name, physical_index
 from aquahost_cuda.link_test import LinkTest, probe_links
 from aquahost_cuda.nvml import open_nvml
 from aquahost_cuda.peer_access import PeerAccess
@@ -25,11 +26,13 @@ def discover(driver: Driver, cache: Path | None = None) -> Topology:
 
     Every GPU writes a pattern to memory on every other that it reaches, with no context there, reads it back and
     compares all bytes; a pair that fails either way is not usable in either. A GPU that fails keeps no other from being
-    tested. On real GPUs a context is made on each in turn, which takes seconds: best called in a process of its own.
+    tested. Of GPUs shown in parts one pair is tested for each pair of physical GPUs, and speaks for all. On real GPUs a
+    context is made on each in turn, which takes seconds: best called in a process of its own.
 
     `cache` is a file for what was found, good for these GPUs (by UUID), this version of the driver and this boot of the
     machine. It is not used for emulated GPUs, which are tested in less than a second and may change their faults, nor
-    written while something failed that may be well another time.
+    written while something failed that may be well another time. Where it can't be written, a line on standard error
+    says so.
 
     Raises DriverError if the GPUs can't be found. No GPU is current in this thread afterwards.
     """
@@ -45,10 +48,18 @@ def discover(driver: Driver, cache: Path | None = None) -> Topology:
         access = PeerAccess(driver, nvml, {index: handle for index, handle in found.items() if handle is not None})
         survey = _survey(driver, bare.gpus, access)
         topology = replace(bare, gpus=survey.gpus, links=_links(survey, access))
-    passing = any(test.passing for test in survey.tests.values()) or any(gpu.lost for gpu in survey.gpus)
-    if cache is not None and not passing:
-        store(topology, cache)
+    transient = any(test.transient for test in survey.tests.values()) or any(gpu.lost for gpu in survey.gpus)
+    if cache is not None and not transient:
+        _keep(topology, cache)
     return topology
+
+
+def _keep(topology: Topology, cache: Path) -> None:
+    """Write what was found to the cache, without which it is found again next time."""
+    try:
+        store(topology, cache)
+    except OSError as error:
+        sys.stderr.write(f"the links found are not kept: {' '.join(str(error).split())}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +99,59 @@ def _survey(driver: Driver, gpus: Sequence[Gpu], access: PeerAccess) -> _Survey:
     denied = {
         pair: reason for pair in permutations(indices, 2) for reason in [access.why_not(*pair)] if reason is not None
     }
-    surveyed: list[Gpu] = []
+    parts = _Parts(driver, indices)
+    lost: dict[int, str] = {}
     tests: dict[tuple[int, int], LinkTest] = {}
-    for gpu in gpus:
-        reached = [peer for peer in indices if peer != gpu.index and (gpu.index, peer) not in denied]
+    for gpu in parts.first:
+        reached = [peer for peer in parts.stand_ins(gpu) if (gpu, peer) not in denied]
         places = {HOST: Location.host()} | {peer: Location.device(peer) for peer in reached}
-        lost = None
         try:
-            results = probe_links(driver, gpu.index, places.values())
-            tests.update({(gpu.index, number): results[place] for number, place in places.items()})
+            results = probe_links(driver, gpu, places.values())
+            tests.update({(gpu, number): results[place] for number, place in places.items()})
         except DriverError as error:
-            lost = str(error)
-        surveyed.append(replace(gpu, lost=lost, nvlinks=access.nvlinks(gpu.index)))
-    return _Survey(tuple(surveyed), denied, tests)
+            lost[gpu] = str(error)
+    surveyed = tuple(
+        replace(gpu, lost=lost.get(parts.first_of(gpu.index)), nvlinks=access.nvlinks(gpu.index)) for gpu in gpus
+    )
+    spoken_for = {(gpu, place): parts.stand_in(gpu, place) for gpu, place in permutations([*indices, HOST], 2)}
+    return _Survey(
+        gpus=surveyed,
+        denied=denied,
+        tests={pair: tests[stand_in] for pair, stand_in in spoken_for.items() if stand_in in tests},
+    )
+
+
+class _Parts:
+    """Which GPUs are parts of one physical GPU, and which of them are tested for all: parts share their physical GPU's
+    context and links. A GPU that is not shown in parts is its own and only one.
+    """
+
+    def __init__(self, driver: Driver, indices: Sequence[int]) -> None:
+        self._physical = {index: physical_index(driver, index) for index in indices}
+        groups: dict[int, list[int]] = {}
+        for index, physical in self._physical.items():
+            groups.setdefault(physical, []).append(index)
+        self._groups = groups
+        self.first = [group[0] for group in groups.values()]
+        """The GPU that stands for each physical one."""
+
+    def first_of(self, gpu: int) -> int:
+        """The GPU that stands for the physical one of this."""
+        return self._groups[self._physical[gpu]][0]
+
+    def stand_ins(self, gpu: int) -> list[int]:
+        """What one that stands for its physical GPU is to reach: its neighbour in it, and who stands for the others."""
+        return self._groups[self._physical[gpu]][1:2] + [other for other in self.first if other != gpu]
+
+    def stand_in(self, gpu: int, place: int) -> tuple[int, int] | None:
+        """The (GPU, place) whose test holds for these; None for the host, which tests nothing."""
+        if gpu == HOST:
+            return None
+        if place == HOST:
+            return self.first_of(gpu), HOST
+        if self.first_of(gpu) == self.first_of(place):
+            return self.first_of(gpu), self._groups[self._physical[gpu]][1]
+        return self.first_of(gpu), self.first_of(place)
 
 
 def _links(survey: _Survey, access: PeerAccess) -> tuple[Link, ...]:

@@ -17,6 +17,7 @@ from aquahost_cuda.vmm import (
     Location,
     grant,
     granularity,
+    host_node,
     map_memory,
     reserve,
     round_up,
@@ -42,7 +43,7 @@ class LinkTest:
     """What was wrong; None if all bytes came back."""
     write_bytes_per_s: float = 0.0
     read_bytes_per_s: float = 0.0
-    passing: bool = False
+    transient: bool = False
     """The problem may be gone another time: a call failed, as for want of memory."""
 
 
@@ -53,6 +54,7 @@ class LinkTester:
         """Allocate. Raises DriverError; `device` stays its opener's."""
         self._driver = driver = device.driver
         self._here = Location.device(device.index)
+        self._host_node = host_node(driver, device.index)
         self._stack = ExitStack()
         self._tests = 0
         self._pattern = random.Random(device.index).randbytes(_PATTERN_BYTES + _SHIFTS * _SHIFT_BYTES)
@@ -73,6 +75,7 @@ class LinkTester:
         No context is made at `place`: memory there is mapped with access for this GPU alone. Raises DriverError.
         """
         driver = self._driver
+        place = place.near(self._host_node)
         nbytes = round_up(self._room.nbytes, granularity(driver, self._here, place))
         with ExitStack() as undo:
             far = reserve(driver, nbytes)
@@ -123,7 +126,7 @@ class LinkTester:
         while min(samples_s) < _LONG_ENOUGH_S and nbytes * _GROWTH <= self._room.nbytes:
             nbytes *= _GROWTH
             samples_s = [self._took_s(dst, src, nbytes)]
-            if samples_s[0] >= _LONG_ENOUGH_S:
+            if samples_s[0] >= _LONG_ENOUGH_S or nbytes * _GROWTH > self._room.nbytes:
                 samples_s += [self._took_s(dst, src, nbytes) for _ in range(_SAMPLES - 1)]
         large_s = min(samples_s)
         return (nbytes - small) / (large_s - small_s) if nbytes > small and large_s > small_s else nbytes / large_s
@@ -135,18 +138,15 @@ class LinkTester:
 
 
 def probe_links(driver: Driver, gpu: int, places: Iterable[Location]) -> dict[Location, LinkTest]:
-    """What GPU `gpu` finds at each of these places. One that fails keeps no other from being tested.
+    """What GPU `gpu` finds at each of these places. One that fails keeps no other from being tested, and a GPU that
+    can't be used for the moment, as for want of memory, fails at all of them.
 
-    Raises DriverError if the GPU itself can't be used. Leaves no context of it.
+    Raises DriverError if the GPU is lost. Leaves no context of it.
     """
     found: dict[Location, LinkTest] = {}
     with _DeviceForTests(driver, gpu) as tests:
         for place in places:
-            try:
-                found[place] = tests.tester().test(place)
-            except DriverError as error:
-                found[place] = LinkTest(problem=f"the test failed: {error}", passing=True)
-                tests.restart()
+            found[place] = tests.test(place)
     return found
 
 
@@ -155,20 +155,36 @@ class _DeviceForTests:
 
     def __init__(self, driver: Driver, gpu: int) -> None:
         self._driver, self._gpu = driver, gpu
-        self._device = Device.open(driver, gpu)
+        self._device: Device | None = None
         self._tester: LinkTester | None = None
 
-    def tester(self) -> LinkTester:
-        """The tester at hand. Raises DriverError."""
+    def test(self, place: Location) -> LinkTest:
+        """What the tester at hand, or a new one, finds; a failed call is a transient problem.
+
+        Raises DriverError if the GPU is lost.
+        """
+        try:
+            return self._made().test(place)
+        except DriverError as error:
+            self._close()
+            self._demand_gpu()
+            return LinkTest(problem=f"the test failed: {error}", transient=True)
+
+    def _made(self) -> LinkTester:
+        if self._device is None:
+            self._device = Device.open(self._driver, self._gpu)
         if self._tester is None:
             self._device.activate()
             self._tester = LinkTester(self._device)
         return self._tester
 
-    def restart(self) -> None:
-        """Begin again with a new context. Raises DriverError if the GPU can't be opened any more."""
-        self._close()
-        self._device = Device.open(self._driver, self._gpu)
+    def _demand_gpu(self) -> None:
+        """Open the GPU anew: what a test was answered may be about the place, what this is answered is not."""
+        try:
+            self._device = Device.open(self._driver, self._gpu)
+        except DriverError as error:
+            if error.means_loss:
+                raise
 
     def __enter__(self) -> _DeviceForTests:
         return self
@@ -182,5 +198,7 @@ class _DeviceForTests:
             with suppress(DriverError):
                 self._tester.close()
         self._tester = None
-        with suppress(DriverError):
-            self._device.close()
+        if self._device is not None:
+            with suppress(DriverError):
+                self._device.close()
+        self._device = None

@@ -7,6 +7,7 @@ from typing import Any
 from aquahost_cuda.check import DriverError
 
 _ENABLED = 1  # NVML_FEATURE_ENABLED
+_LOSSES = {15: "NVML_ERROR_GPU_IS_LOST", 16: "NVML_ERROR_RESET_REQUIRED", 28: "NVML_ERROR_GPU_NOT_FOUND"}
 _P2P_PROBLEMS = {  # nvmlGpuP2PStatus_t
     1: "the chipset does not support it",
     2: "the GPU does not support it",
@@ -42,7 +43,8 @@ class Nvml:
         try:
             return int(self._library.device_get_memory_info_v2(gpu).free)
         except self._library.NvmlError as error:
-            raise DriverError("nvmlDeviceGetMemoryInfo_v2", str(error)) from error
+            name = _LOSSES.get(int(error.status), str(error))
+            raise DriverError("nvmlDeviceGetMemoryInfo_v2", name) from error
 
     def why_no_p2p(self, gpu: Any, peer: Any) -> str | None:
         """Why a GPU can't read and write another's memory, in words; None if it can, or if that is not known."""

@@ -62,8 +62,12 @@ def store(topology: Topology, path: Path) -> None:
     """Write a topology to a file, whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"format": _FORMAT, **asdict(topology)}), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps({"format": _FORMAT, **asdict(topology)}), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def recall(path: Path, key: tuple[Any, ...]) -> Topology | None:

@@ -8,7 +8,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any
 
-from aquahost_cuda.check import call
+from aquahost_cuda.check import DriverError, call
 from aquahost_cuda.protocol import Driver
 
 
@@ -19,13 +19,16 @@ class Kind(Enum):
     HOST = "host"
 
 
+_NEAREST = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where physical memory lies."""
 
     kind: Kind
     index: int = 0
-    """GPU's number; 0 for the host."""
+    """Number of the GPU, or of the host's NUMA node."""
 
     @classmethod
     def device(cls, index: int) -> Location:
@@ -33,9 +36,27 @@ class Location:
         return cls(Kind.DEVICE, index)
 
     @classmethod
-    def host(cls) -> Location:
-        """Pinned host memory."""
-        return cls(Kind.HOST)
+    def host(cls, node: int | None = None) -> Location:
+        """Pinned host memory, of this NUMA node or of the one nearest to the GPU that uses it (an arena's, a
+        buffer's); of node 0 where no GPU is known.
+        """
+        return cls(Kind.HOST, _NEAREST if node is None else node)
+
+    def near(self, node: int) -> Location:
+        """The same place, on this NUMA node if it is host memory whose node was left open."""
+        return Location.host(node) if self == Location.host() else self
+
+
+def host_node(driver: Driver, device_index: int) -> int:
+    """NUMA node of host memory nearest to a GPU; 0 where there is but one, or where that can't be told."""
+    attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID
+    try:
+        node = int(call(driver.cuDeviceGetAttribute, attribute, call(driver.cuDeviceGet, device_index)))
+    except DriverError:  # a driver older than the attribute, or no such GPU: the call that needs the GPU tells
+        return 0
+    # "NUMA ID of the host node closest to the device. Returns -1 when system does not support NUMA" (CUDA driver API,
+    # CUdevice_attribute).
+    return max(node, 0)
 
 
 def granularity(driver: Driver, *locations: Location) -> int:
@@ -117,7 +138,7 @@ class Buffer:
         if nbytes <= 0:
             raise ValueError(f"a buffer of {nbytes} bytes can't be made")
         local = Location.device(device_index)
-        location = location or local
+        location = (location or local).near(host_node(driver, device_index))
         self._driver = driver
         self.nbytes = round_up(nbytes, granularity(driver, local, location))
         """The size, rounded up to the larger granularity of the two places."""
@@ -163,7 +184,7 @@ def _location(driver: Driver, location: Location) -> Any:
     else:
         # HOST_NUMA: known to every driver with VMM for host memory, while plain HOST came later.
         struct.type = types.CU_MEM_LOCATION_TYPE_HOST_NUMA
-        struct.id = location.index
+        struct.id = max(location.index, 0)
     return struct
 
 

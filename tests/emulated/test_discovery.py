@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from aquahost_cuda import discovery
+from aquahost_cuda import discovery, link_test
 from aquahost_cuda.device import read_uuid
 from aquahost_cuda.discovery import discover
-from aquahost_cuda.driver import HOST, EmulatedDriver, Faults, SlowLink
+from aquahost_cuda.driver import HOST, Driver, EmulatedDriver, Faults, SlowLink
 from aquahost_cuda.emulated.faults import inject
 from aquahost_cuda.emulated.types import CUresult
 from aquahost_cuda.nvml import Nvml
 from aquahost_cuda.topology import Link, Topology, recall, store
+from aquahost_cuda.vmm import Location
 from driver_fixtures import MIB, emulated, in_parts, opened
 
 PAIRS = {(a, b) for a in range(HOST, 3) for b in range(HOST, 3) if a != b}
@@ -103,11 +104,58 @@ def test_a_donor_without_free_memory_is_not_tested(driver: EmulatedDriver) -> No
     assert topology.gpus[1].lost is None
 
 
+def test_a_link_too_fast_for_its_largest_copy_is_still_timed_more_than_once(
+    driver: EmulatedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_test, "_LONG_ENOUGH_S", 1e9)
+    sizes: list[int] = []
+    took_s = link_test.LinkTester._took_s
+
+    def counted(tester: link_test.LinkTester, dst: int, src: int, nbytes: int) -> float:
+        sizes.append(nbytes)
+        return took_s(tester, dst, src, nbytes)
+
+    monkeypatch.setattr(link_test.LinkTester, "_took_s", counted)
+    link_test.probe_links(driver, 0, [Location.device(1)])
+    assert sizes.count(max(sizes)) == 2 * 3  # both ways
+
+
 def test_parts_of_one_gpu_are_linked_by_it(tmp_path: Path) -> None:
     with emulated(tmp_path, gpus=1) as whole, in_parts(whole, tmp_path, 2) as driver:
         topology = discover(driver)
     assert by_pair(topology)[0, 1].reason == "the same GPU"
     assert unusable(topology) == set()
+
+
+def test_parts_are_tested_once_for_each_pair_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[tuple[int, tuple[int, ...]]] = []
+    probe = discovery.probe_links
+
+    def noted(driver: Driver, gpu: int, places: Any) -> Any:
+        tested.append((gpu, tuple(HOST if place == Location.host() else place.index for place in places)))
+        return probe(driver, gpu, places)
+
+    monkeypatch.setattr(discovery, "probe_links", noted)
+    with (
+        emulated(tmp_path, gpus=2, gpu_bytes=256 * MIB, faults=Faults(corrupt_peer_access=((0, 1),))) as whole,
+        in_parts(whole, tmp_path, 4) as driver,
+    ):
+        topology = discover(driver)
+    assert tested == [(0, (HOST, 1, 4)), (4, (HOST, 5, 0))]
+    links = by_pair(topology)
+    assert len(links) == 9 * 8
+    assert unusable(topology) == {pair for pair in links if HOST not in pair and pair[0] // 4 != pair[1] // 4}
+    assert links[3, 6].reason == "bytes arrive corrupted between GPU 3 and memory of GPU 6"
+    assert all(link.bytes_per_s > 0 for link in links.values() if link.usable)
+    assert links[1, 2].bytes_per_s == links[3, 0].bytes_per_s
+    assert len(topology.gpus) == 8
+
+
+def test_all_parts_of_a_lost_gpu_are_lost(tmp_path: Path) -> None:
+    with emulated(tmp_path, gpus=2, faults=Faults(lost_gpus=(1,))) as whole, in_parts(whole, tmp_path, 2) as driver:
+        topology = discover(driver)
+    assert [gpu.lost is not None for gpu in topology.gpus] == [False, False, True, True]
+    assert unusable(topology) == {pair for pair in by_pair(topology) if {2, 3} & set(pair)}
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------
@@ -120,6 +168,8 @@ class LooksReal:
         self._driver = driver
         self.version = 13000
         self.contexts = 0
+        self.no_context_of: dict[int, CUresult] = {}
+        """What making a context on a GPU is answered with."""
 
     def __getattr__(self, name: str) -> Any:
         if not name.lower().startswith("cu"):
@@ -131,6 +181,8 @@ class LooksReal:
 
     def cuDevicePrimaryCtxRetain(self, dev: Any) -> tuple[Any, Any]:
         self.contexts += 1
+        if int(dev) in self.no_context_of:
+            return self.no_context_of[int(dev)], None
         return self._driver.cuDevicePrimaryCtxRetain(dev)
 
 
@@ -211,6 +263,33 @@ def test_only_what_lasts_is_kept(real: Any, driver: EmulatedDriver, tmp_path: Pa
     inject(driver.node.path, faults)
     discover(real, tmp_path / "topology.json")
     assert (tmp_path / "topology.json").exists() == kept
+
+
+def test_a_cache_that_cannot_be_written_costs_a_word(
+    real: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    topology = discover(real, tmp_path / "file" / "topology.json")
+    assert unusable(topology) == set()
+    said = capsys.readouterr().err
+    assert said.startswith("the links found are not kept: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("code", [CUresult.CUDA_ERROR_OUT_OF_MEMORY, CUresult.CUDA_ERROR_UNKNOWN])
+def test_a_gpu_that_gives_no_context_now_is_not_lost(real: Any, tmp_path: Path, code: CUresult) -> None:
+    real.no_context_of = {1: code}
+    topology = discover(real, tmp_path / "topology.json")
+    assert [gpu.lost for gpu in topology.gpus] == [None] * 3
+    assert unusable(topology) == {pair for pair in PAIRS if 1 in pair}
+    assert f"the test failed: cuDevicePrimaryCtxRetain failed with {code.name}" in by_pair(topology)[HOST, 1].reason
+    assert not (tmp_path / "topology.json").exists()
+
+
+@pytest.mark.parametrize("code", [CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE, CUresult.CUDA_ERROR_ECC_UNCORRECTABLE])
+def test_a_gpu_that_answers_so_is_lost(real: Any, code: CUresult) -> None:
+    real.no_context_of = {1: code}
+    assert [gpu.lost is not None for gpu in discover(real).gpus] == [False, True, False]
 
 
 def test_emulated_gpus_are_always_tested(driver: EmulatedDriver, tmp_path: Path) -> None:

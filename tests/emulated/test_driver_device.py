@@ -120,7 +120,7 @@ def test_a_reading_leaves_what_was_current(driver: Any, inner: EmulatedDriver) -
         monitor.read()
         assert current(driver) == before
         driver.failing = {"cuMemGetInfo"}
-        assert all("cuMemGetInfo" in str(reading.lost) for reading in monitor.read())
+        monitor.read()
         assert current(driver) == before
         monitor.close()
         assert current(driver) == before
@@ -136,6 +136,19 @@ def test_a_lost_gpu_keeps_no_other_from_being_read(driver: Any, inner: EmulatedD
         inject(inner.node.path, Faults())
         assert [reading.lost for reading in monitor.read()] == [None] * 4
         monitor.close()
+
+
+def test_a_reading_that_fails_for_another_reason_is_no_loss(driver: Any, inner: EmulatedDriver) -> None:
+    monitor = GpuMonitor(driver)
+    driver.failing = {"cuMemGetInfo"}
+    assert [(reading.lost, reading.free_bytes) for reading in monitor.read()] == [(None, 0)] * 4  # never read before
+    driver.failing = set()
+    monitor.read()
+    for failing in ("cuMemGetInfo", "cuCtxSetCurrent"):
+        driver.failing = {failing}
+        assert [(reading.lost, reading.free_bytes) for reading in monitor.read()] == [(None, 64 * MIB)] * 4
+    driver.failing = set()
+    monitor.close()
 
 
 def test_one_reading_holds_nothing_afterwards(driver: Any, inner: EmulatedDriver) -> None:
@@ -156,7 +169,9 @@ def test_the_emulated_driver_is_read_without_a_context(inner: EmulatedDriver) ->
 
 
 class _NvmlError(Exception):
-    pass
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class FakeNvml(SimpleNamespace):
@@ -167,12 +182,12 @@ class FakeNvml(SimpleNamespace):
 
     def device_get_handle_by_uuid(self, uuid: str) -> str:
         if uuid not in self.known:
-            raise _NvmlError("Not Found")
+            raise _NvmlError("Not Found", 6)
         return uuid
 
     def device_get_memory_info_v2(self, handle: str) -> SimpleNamespace:
         if self.known[handle] < 0:
-            raise _NvmlError("GPU is lost")
+            raise _NvmlError("GPU is lost", 15) if self.known[handle] == -1 else _NvmlError("Unknown Error", 999)
         return SimpleNamespace(free=self.known[handle])
 
     def shutdown(self) -> None:
@@ -193,11 +208,15 @@ def test_gpus_that_nvml_knows_need_no_context(
     readings = monitor.read()
     assert [reading.lost for reading in readings] == [
         None,
-        "nvmlDeviceGetMemoryInfo_v2 failed with GPU is lost",
+        "nvmlDeviceGetMemoryInfo_v2 failed with NVML_ERROR_GPU_IS_LOST: reset the GPU, or the machine",
         None,
         None,
     ]
     assert [reading.free_bytes for reading in readings] == [10, 0, 12, 64 * MIB]
+    nvml.known[uuids[1]] = -2
+    readings = monitor.read()
+    assert [reading.lost for reading in readings] == [None] * 4
+    assert [reading.free_bytes for reading in readings] == [10, 11, 12, 64 * MIB]
     assert inner.live().contexts == 1
     monitor.close()
     assert not nvml.open

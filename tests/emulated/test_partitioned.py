@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -134,6 +134,61 @@ def test_what_the_driver_refuses_is_not_charged(driver: Driver, whole: EmulatedD
     with Buffer(whole, 0, 60 * MIB), pytest.raises(OutOfMemoryError):  # by someone who keeps to no budget
         Buffer(driver, 0, 8 * MIB)
     assert free(driver) == [16] * 8
+
+
+class Reuses:
+    """A driver that, while it gives something back, already hands the same number out again to someone else."""
+
+    def __init__(self, whole: EmulatedDriver, meanwhile: dict[str, Any]) -> None:
+        self._whole, self._meanwhile = whole, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._whole, name)
+        meanwhile = self._meanwhile.pop(name, None)
+        if meanwhile is None:
+            return function
+
+        def late(*arguments: Any) -> Any:
+            answer = function(*arguments)
+            meanwhile()
+            return answer
+
+        return late
+
+
+def test_a_handle_given_out_again_at_once_is_counted(whole: EmulatedDriver, tmp_path: Path) -> None:
+    meanwhile: dict[str, Any] = {}
+    with in_parts(cast("Driver", Reuses(whole, meanwhile)), tmp_path) as driver:
+        parts: Any = driver
+        holdings, accounts = parts._parts.holdings, parts._parts.accounts
+        handle = create_memory(driver, PAGE, Location.device(1))
+
+        def another() -> None:
+            assert accounts.charge(2, PAGE)
+            holdings.created(int(handle), 2, PAGE)
+
+        meanwhile["cuMemRelease"] = another
+        release_memory(driver, handle)
+        assert free(driver)[1:3] == [16, 14]
+        holdings.release(int(handle), lambda: (CUresult.CUDA_SUCCESS,))
+        assert free(driver)[1:3] == [16, 16]
+
+
+def test_what_is_not_given_back_goes_on_counting(driver: Any) -> None:
+    handle = create_memory(driver, PAGE, Location.device(1))
+    holdings = driver._parts.holdings
+    refused = (CUresult.CUDA_ERROR_UNKNOWN,)
+    assert holdings.release(int(handle), lambda: refused) == refused
+    assert free(driver)[1] == 14
+    with pytest.raises(RuntimeError):
+        holdings.release(int(handle), raises)
+    assert free(driver)[1] == 14
+    release_memory(driver, handle)
+    assert free(driver)[1] == 16
+
+
+def raises() -> tuple[Any]:
+    raise RuntimeError("the driver is gone")
 
 
 def test_less_is_free_where_the_gpu_has_less(driver: Driver, whole: EmulatedDriver) -> None:

@@ -161,6 +161,19 @@ def test_a_daemon_tells_of_failed_models_and_late_leases() -> None:
     assert notes(report, snapshot) == ["lease 5 of chat is late with 1.0 GiB for GPU 1"]
 
 
+def test_a_daemon_that_could_not_test_the_links_is_a_problem() -> None:
+    snapshot = a_snapshot(gpus=[a_gpu(0), a_gpu(1)], lending_trouble="the test of links ended with status -11")
+    report = a_report(hardware=hardware(links=[]), hardware_from="daemon")
+    assert problems(report, snapshot) == ["nothing is lent: the test of links ended with status -11"]
+    assert notes(report, snapshot) == []
+    measured = a_report(hardware=refused((0, 1), (1, 0), gpus=2))
+    assert len(problems(measured, snapshot)) == 2  # and why it is so now
+    nothing_known = a_report(hardware=None, hardware_trouble="no answer")
+    assert len(problems(nothing_known, snapshot)) == 2
+    off = msgspec.structs.replace(snapshot, leasing=False)
+    assert problems(report, off) == []
+
+
 def shown(report: Report, capsys: pytest.CaptureFixture[str]) -> str:
     write_report(report)
     return capsys.readouterr().out
@@ -263,6 +276,13 @@ def test_a_problem_ends_with_1(env: dict[str, str]) -> None:
     result = run_cli("doctor", api=a_good_daemon(links=all_links(2, usable=False, reason="no")), env=env)
     assert result.exit_code == 1
     assert "problem: GPU 0, GPU 1 can neither lend nor borrow" in result.stdout
+
+
+def test_links_that_the_daemon_could_not_test_end_with_1(env: dict[str, str]) -> None:
+    result = run_cli("doctor", api=a_good_daemon(links=[], lending_trouble="no answer within 60 s"), env=env)
+    assert result.exit_code == 1
+    assert "problem: nothing is lent: no answer within 60 s\n  do: aquahost doctor --measure" in result.stdout
+    assert "have not been tested" not in result.stdout
 
 
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])

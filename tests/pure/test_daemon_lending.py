@@ -176,6 +176,20 @@ def test_other_processes_memory_is_what_nobody_of_ours_has_in_three_readings(she
     assert shell.lending.other_bytes(1) == 0
 
 
+def test_claims_that_are_not_used_yet_hide_nobody(shell: Shell) -> None:
+    resting = a_model("paint", 1, PAINT, EngineStats(weights_bytes=200))
+    for _ in range(4):
+        shell.read(TOTAL, 750, models=(resting,))  # 250 used: 50 of them by a context
+    assert shell.lending.other_bytes(1) == 50
+    computing = a_model("paint", 1, PAINT, EngineStats(weights_bytes=200, work_bytes=400))
+    for _ in range(4):
+        shell.read(TOTAL, 700, models=(computing,))  # of its 400 it has taken 50
+    assert shell.lending.other_bytes(1) == 50
+    for _ in range(4):
+        shell.read(TOTAL, 300, models=(computing,))
+    assert shell.lending.other_bytes(1) == 100
+
+
 def test_a_model_that_loads_holds_what_it_claimed(shell: Shell) -> None:
     paint = a_model("paint", 1, PAINT)
     shell.lending.on_report(PAINT, Claim(300))

@@ -25,7 +25,8 @@ def findings(report: Report, snapshot: Snapshot | None) -> list[Finding]:
         leasing = snapshot.leasing if snapshot is not None else report.config.leasing
         found += _gpus(report, report.hardware)
         if leasing:
-            found += _lending(report.hardware)
+            untested = snapshot is not None and snapshot.lending_trouble is not None
+            found += _lending(report.hardware, daemon_tells=untested)
         else:
             found.append(_note("GPUs do not lend", "set leasing.enabled to true"))
         found += _links(report.hardware)
@@ -99,6 +100,12 @@ def _driver(report: Report) -> Iterator[Finding]:
 
 
 def _snapshot(snapshot: Snapshot) -> Iterator[Finding]:
+    if snapshot.leasing and snapshot.lending_trouble is not None:
+        yield _problem(
+            f"nothing is lent: {snapshot.lending_trouble}",
+            "aquahost doctor --measure, which tests the links as they are now; once they hold: aquahost down; "
+            "aquahost up -d",
+        )
     for model in snapshot.models:
         if model.state is ModelState.FAILED:
             yield _problem(
@@ -129,8 +136,10 @@ def _gpus(report: Report, hardware: Hardware) -> Iterator[Finding]:
             yield _problem(f"the model {model} is to live on GPU {index}, which is not there", "set its gpu to auto")
 
 
-def _lending(hardware: Hardware) -> Iterator[Finding]:
-    """What keeps the GPUs, those that are not lost, from lending to each other."""
+def _lending(hardware: Hardware, *, daemon_tells: bool) -> Iterator[Finding]:
+    """What keeps the GPUs, those that are not lost, from lending to each other; the daemon may have told already why
+    their links are not tested.
+    """
     indices = sorted({gpu.index for gpu in hardware.gpus if gpu.lost is None})
     if len(indices) == 1:
         setting = "host.partition" if hardware.driver == "cuda" else "host.emulated.gpus"
@@ -140,7 +149,8 @@ def _lending(hardware: Hardware) -> Iterator[Finding]:
     if len(indices) < 2:
         return
     if not tested:
-        yield _note("the links between the GPUs have not been tested", "aquahost doctor --measure")
+        if not daemon_tells:
+            yield _note("the links between the GPUs have not been tested", "aquahost doctor --measure")
         return
     partners = {
         gpu: [other for other in indices if {(gpu, other), (other, gpu)} <= usable and other != gpu] for gpu in indices

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from aquahost.child_process import TooSlowError, run_bounded
 from aquahost.cli.doctor.report import Hardware
 from aquahost.cli.output import one_line
 from aquahost.errors import AquahostError
@@ -26,15 +26,21 @@ class ProbeError(AquahostError):
 
 
 def probe(host: HostSettings, env: Mapping[str, str]) -> Hardware:
-    """Open the driver, and test and measure every link anew. An emulated node is one of its own. Raises ProbeError."""
-    with tempfile.TemporaryDirectory(prefix="aquahost-doctor.") as folder:
+    """Open the driver, and test and measure every link anew. An emulated node is one of its own. Raises ProbeError,
+    within bounds also where the driver never answers.
+    """
+    # A probe that can't be killed may go on writing there.
+    with tempfile.TemporaryDirectory(prefix="aquahost-doctor.", ignore_cleanup_errors=True) as folder:
         node = {"path": folder, **host.emulated.model_dump()}
-        line = [sys.executable, "-m", "aquahost_cuda.probe", "--driver", host.driver]
+        # -P: a folder named aquahost_cuda where the user stands is not ours.
+        line = [sys.executable, "-P", "-m", "aquahost_cuda.probe", "--driver", host.driver]
         line += ["--node", msgspec.json.encode(node).decode(), "--partition", str(host.partition)]
         try:
-            done = subprocess.run(line, env=dict(env), capture_output=True, timeout=_PATIENCE_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ProbeError(f"the driver does not answer within {_PATIENCE_S:.0f} s") from error
+            done = run_bounded(line, env=env, limit_s=_PATIENCE_S)
+        except TooSlowError as error:
+            raise ProbeError(f"the driver gives {error}") from error
+        except OSError as error:
+            raise ProbeError(f"the probe could not be started: {error}") from error
     if done.returncode != 0:
         raise ProbeError(_last_words(done.stderr) or f"the probe ended with status {done.returncode}")
     try:

@@ -60,8 +60,10 @@ class BlockPool:
             entry.open = False
 
     def reopen(self, chunk: int, tier: Tier, *, group: int = 0) -> None:
-        """Give out the blocks of a closed chunk again, whose memory may lie elsewhere now."""
+        """Give out the blocks of a closed chunk again, whose memory may lie elsewhere now; an open one stays so."""
         entry = self._chunks[chunk]
+        if entry.open:
+            return
         entry.tier, entry.group, entry.open = tier, group, True
         self._join(chunk)
 
@@ -175,5 +177,7 @@ class BlockPool:
             part.reverse()
             del entry.free[-share:]
             taken += part
+            if not entry.free:
+                heapq.heappop(group.chunks)
             group.free -= share
             count -= share

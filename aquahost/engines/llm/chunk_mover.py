@@ -48,11 +48,6 @@ class ChunkMover:
         """Moves that have begun and not ended."""
         return len(self._moves)
 
-    @property
-    def to_host(self) -> int:
-        """Those of them that go to host memory."""
-        return sum(move.target is None for move in self._moves.values())
-
     def is_target(self, lease_id: int) -> bool:
         """Whether a chunk is on its way into this lease."""
         return any(move.target == lease_id for move in self._moves.values())
@@ -61,15 +56,16 @@ class ChunkMover:
         """Begin to move a chunk, taking the memory of an empty chunk of lease `target`, or of the host for None.
 
         False, with nothing changed but perhaps that empty chunk gone back to its donor, if there is no room after all.
+        Raises DriverError, likewise, if what the chunk holds can't be read.
         """
         memory = self._memory
         if target is None:
-            location, direction = Location.host(), Direction.OUT
+            location = Location.host()
         else:
             spare = self.empty_chunk(target)
             if spare is None:
                 return False
-            location, direction = Location.device(memory.leases[target].donor), Direction.IN
+            location = Location.device(memory.leases[target].donor)
             memory.unmap(spare)
         try:
             move = memory.arena.begin_move(chunk, location)
@@ -83,15 +79,24 @@ class ChunkMover:
         memory.pool.close(chunk)
         memory.moving.add(chunk)
         used = memory.pool.used_ids(chunk)
-        transfer = self._copy(move, used, direction)
+        try:
+            transfer = self._copy(move, used)
+        except DriverError:
+            self._undo(chunk, target, move)
+            raise
         self._moves[chunk] = _Move(chunk, target, move, transfer, len(used) * memory.block_bytes)
+        memory.reserved_host += target is None
         return True
 
-    def empty_chunk(self, lease_id: int) -> int | None:
-        """A chunk of a lease that no block is given out of and that does not move."""
+    def empty_chunks(self, lease_id: int) -> list[int]:
+        """Chunks of a lease that no block is given out of and that do not move, highest first."""
         memory = self._memory
         chunks = sorted(memory.leases[lease_id].chunks - memory.moving, reverse=True)
-        return next((chunk for chunk in chunks if not memory.pool.used(chunk)), None)
+        return [chunk for chunk in chunks if not memory.pool.used(chunk)]
+
+    def empty_chunk(self, lease_id: int) -> int | None:
+        """The highest of them."""
+        return next(iter(self.empty_chunks(lease_id)), None)
 
     def note_written(self, block_ids: set[int]) -> None:
         """A step has written these blocks."""
@@ -111,9 +116,8 @@ class ChunkMover:
         for move in list(self._moves.values()):
             if move.target == lease_id or move.chunk in leaving:
                 move.transfer.wait()
-                move.move.abandon()
                 self._end(move)
-                self._memory.reopen(move.chunk)
+                self._undo(move.chunk, None if move.target == lease_id else move.target, move.move)
 
     def close(self) -> None:
         """Forget what is under way; the arena gives its memory back."""
@@ -122,8 +126,9 @@ class ChunkMover:
     def _finish(self, move: _Move) -> None:
         if move.written:
             # One block at most of each prompt that runs here in place: worth waiting for, so that nothing is lost.
-            self._copy(move.move, sorted(move.written), Direction.OUT).wait()
+            self._copy(move.move, sorted(move.written)).wait()
         memory = self._memory
+        self._device.finish_work()
         source, before = memory.lease_of(move.chunk), memory.tier_of(move.chunk)
         move.move.finish()
         self._end(move)
@@ -135,12 +140,23 @@ class ChunkMover:
     def _end(self, move: _Move) -> None:
         del self._moves[move.chunk]
         self._memory.moving.discard(move.chunk)
+        self._memory.reserved_host -= move.target is None
 
-    def _copy(self, move: ChunkMove, block_ids: list[int], direction: Direction) -> Transfer:
+    def _undo(self, chunk: int, target: int | None, move: ChunkMove) -> None:
+        """Leave a chunk where it is; what its move had of lease `target` goes back to the donor."""
+        self._device.copies.synchronize()
+        move.abandon()
+        self._memory.moving.discard(chunk)
+        self._memory.reopen(chunk)
+        if target is not None:
+            self._returned(target, self._memory.chunk_bytes)
+
+    def _copy(self, move: ChunkMove, block_ids: list[int]) -> Transfer:
+        """On the stream of page-outs, whatever the way: those that write the chunk at this moment come first."""
         memory = self._memory
         shift = move.address - memory.address(memory.block_ids(move.chunk)[0])
         copies = [
             Copy(memory.address(run.source) + shift, memory.address(run.source), run.blocks * memory.block_bytes)
             for run in block_runs(zip(block_ids, block_ids, strict=True), memory.pool.chunk_blocks)
         ]
-        return self._device.copies.copy(direction, copies, after=self._device.compute_stream)
+        return self._device.copies.copy(Direction.OUT, copies, after=self._device.compute_stream)

@@ -39,6 +39,8 @@ from aquahost.scheduling.prompt import ScheduledPrompt
 BUSY_WAIT_S = 0.001
 """How long to wait for messages where only a copy's arrival, or the broker's answer, lets a step be done."""
 IDLE_WAIT_S = 0.5
+STARVED_PATIENCE_S = 5.0
+"""How long a prompt that is alone may lack KV memory before it is refused."""
 
 
 class LlmEngine:
@@ -58,6 +60,7 @@ class LlmEngine:
         self._tiers = self.sequences.tiers
         self._workspace = Workspace(parts.device)
         self._has_room = False
+        self._starved: tuple[str, float] | None = None
         self._parking = Parking(
             parts.device, pin=parts.pin, ready_to_park=lambda: self._tiers.lies_idle and not self._workspace.nbytes
         )
@@ -150,6 +153,7 @@ class LlmEngine:
         plan = self.sequences.plan()
         outputs += self.sequences.take_changes()
         self._idle_step = plan.is_empty
+        self._watch_starved(plan)
         if plan.is_empty:
             return outputs
         sequences = self.sequences
@@ -264,6 +268,18 @@ class LlmEngine:
         except NoRoomError as error:
             self._has_room = False
             self._refuse_all(f"The GPU has not the memory to compute anything now: {error}. Try again later.")
+
+    def _watch_starved(self, plan: StepPlan) -> None:
+        """Refuse a prompt that lacks KV memory, counted on when it was taken, for too long: others wait behind it."""
+        now_s = self._desk.clock.now_s()
+        if plan.starved is None:
+            self._starved = None
+        elif self._starved is None or self._starved[0] != plan.starved.id:
+            self._starved = plan.starved.id, now_s
+        elif now_s - self._starved[1] >= STARVED_PATIENCE_S:
+            reason = "There is not the KV memory for this prompt that there was. Ask for less, or try again later."
+            sequence = self.sequences[plan.starved.id]
+            self._failed.append(self._finish(sequence, FinishReason.ERROR, out_of_memory(reason)))
 
     def _refuse_all(self, reason: str) -> None:
         for sequence in self.sequences:

@@ -67,11 +67,16 @@ class KvLeases:
         match message:
             case LeaseGranted():
                 self._map(message)
-            case LeaseRecalled(lease_id, keep_bytes) if lease_id in self._memory.leases:
+            case LeaseRecalled(lease_id, keep_bytes) if self._is_steady(lease_id):
                 keep = keep_bytes // self._memory.chunk_bytes
                 self._keep_chunks[lease_id] = min(keep, self._keep_chunks.get(lease_id, keep))
-            case LeaseLost(lease_id) if lease_id in self._memory.leases:
+            case LeaseLost(lease_id) if self._is_steady(lease_id):
                 self._lose(lease_id, None)
+            case LeaseLost(lease_id) if lease_id in self._lost:
+                self._lost[lease_id] = None
+
+    def _is_steady(self, lease_id: int) -> bool:
+        return lease_id in self._memory.leases and lease_id not in self._lost
 
     def _lose(self, lease_id: int, reason: str | None) -> None:
         """What lies in a lease can't be read any more; the broker is told the reason, unless it is his own word."""
@@ -90,6 +95,9 @@ class KvLeases:
             self._lose(lease_id, str(error))
 
     def _map(self, granted: LeaseGranted) -> None:
+        if granted.nbytes <= 0 or granted.nbytes % self._memory.chunk_bytes:  # meant for weights that stay after all
+            self._desk.report(LeaseReturned(granted.lease_id, granted.nbytes))
+            return
         try:
             self._memory.map_lease(granted.lease_id, granted.donor, granted.nbytes)
         except (DriverError, ValueError) as error:
@@ -118,9 +126,12 @@ class KvLeases:
         excess = len(staying) - self._keep_chunks[lease_id]
         if excess > 0:
             for assignment in self._plan(staying, excess):
-                self._carry_out(assignment)
-        if len(memory.leases[lease_id].chunks) <= self._keep_chunks[lease_id]:
+                if lease_id not in self._lost:
+                    self._carry_out(assignment)
+        if lease_id in self._keep_chunks and len(memory.leases[lease_id].chunks) <= self._keep_chunks[lease_id]:
             del self._keep_chunks[lease_id]
+            for chunk in memory.leases[lease_id].chunks - memory.moving:
+                memory.reopen(chunk)
             self._forget_if_empty(lease_id)
 
     def _plan(self, chunks: set[int], excess: int) -> list[Assignment]:
@@ -131,19 +142,23 @@ class KvLeases:
             for chunk in chunks
         ]
         steady = [n for n in memory.leases if n not in self._keep_chunks and n not in self._lost]
-        spare = [chunk for n in steady if (chunk := self.mover.empty_chunk(n)) is not None]
-        host_room = memory.host_room - self.mover.to_host
-        return plan_recall(lent, excess * memory.chunk_bytes, spare, host_room * memory.chunk_bytes)
+        spare = [chunk for n in steady for chunk in self.mover.empty_chunks(n)]
+        return plan_recall(lent, excess * memory.chunk_bytes, spare, memory.host_room * memory.chunk_bytes)
 
     def _carry_out(self, assignment: Assignment) -> None:
         """Give a chunk's memory back now, or begin to; nothing while too many chunks move, or paging touches it."""
         memory, chunk = self._memory, assignment.chunk
+        memory.pool.close(chunk)
         for residence in self._residences():
             memory.pool.release(residence.drop_copies(memory.block_ids(chunk)))
         match assignment.target:
             case Target.PEER | Target.HOST if self.mover.under_way < MOST_MOVES:
                 peer = assignment.peer_chunk
-                self.mover.begin(chunk, None if peer is None else memory.lease_of(peer))
+                try:
+                    self.mover.begin(chunk, None if peer is None else memory.lease_of(peer))
+                except DriverError as error:
+                    self.fail({chunk}, error)
+                    return
             case Target.DROP if not memory.pins[chunk]:
                 self._lose_chunk(chunk)
         if not memory.pool.used(chunk) and chunk not in memory.moving:
@@ -165,7 +180,9 @@ class KvLeases:
             del self._memory.leases[lease_id]
 
     def _return_unwanted(self, wanted_chunks: int) -> None:
-        surplus = self._memory.borrowed_chunks - wanted_chunks
+        leases = self._memory.leases.items()
+        kept = sum(min(len(one.chunks), self._keep_chunks.get(n, len(one.chunks))) for n, one in leases)
+        surplus = kept - wanted_chunks
         for lease_id in sorted(self._memory.leases, reverse=True) if surplus > 0 else ():
             if lease_id in self._keep_chunks or lease_id in self._lost:
                 continue
@@ -185,7 +202,10 @@ class KvLeases:
             if memory.pool.used(chunk) and chunk not in memory.moving:
                 for lease_id in memory.leases:
                     if lease_id not in self._lost and self.mover.empty_chunk(lease_id) is not None:
-                        self.mover.begin(chunk, lease_id)
+                        try:
+                            self.mover.begin(chunk, lease_id)
+                        except DriverError as error:
+                            self._lose(lease_id, str(error))
                         return
 
     def _bury(self, lease_id: int) -> None:

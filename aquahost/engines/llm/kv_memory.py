@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _DEFAULT_SHARE = 0.8
 _DEFAULT_TIMES_LOCAL = 4
 _NOWHERE = -2
+_TAKEN = -3
+"""Addresses that a lost GPU's memory could not be unmapped from."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,12 +67,15 @@ class KvMemory:
         """Copies under way that read or write a chunk."""
         self.moving: set[int] = set()
         """Chunks whose memory is being exchanged; no new paging may touch them."""
+        self.reserved_host = 0
+        """Chunks of host memory that moves under way are going to take."""
         self.paged: Counter[tuple[Tier, Tier]] = Counter()
         """Bytes moved so far, by where from and to."""
         self._device = device
         total = self.local_chunks + self.borrow_chunks + self.host_chunks
         self._places: Ints = np.full(total, _NOWHERE, dtype=np.int64)
-        device.desk.require(Part.KV, self.local_chunks * self.chunk_bytes, "the KV memory")
+        chunks = f"the KV memory, {self.local_chunks} chunks of {format_bytes(self.chunk_bytes)} (see block_tokens),"
+        device.desk.require(Part.KV, self.local_chunks * self.chunk_bytes, chunks)
         self.arena: Arena = device.arena(total, self.chunk_bytes)
         try:
             self._map_at_load()
@@ -86,6 +91,8 @@ class KvMemory:
         if not device.is_emulated:  # whose memory is zero already, and is only taken from the host when written
             memory[:nbytes].zero_()
         self.cache = KvCache(memory, self.layout)
+        if self.map_host():  # nothing is promised of host memory that this driver does not give
+            self.unmap(self.host_mapped_chunks()[0])
 
     # -- sizes -------------------------------------------------------------------------------------------------
 
@@ -117,7 +124,7 @@ class KvMemory:
     @property
     def host_room(self) -> int:
         """Chunks of host memory that may still be mapped."""
-        return max(0, self.host_chunks - self.mapped_host)
+        return max(0, self.host_chunks - self.mapped_host - self.reserved_host)
 
     # -- local memory ------------------------------------------------------------------------------------------
 
@@ -169,6 +176,7 @@ class KvMemory:
         """Take an empty chunk's memory away; a lease loses it. Raises ValueError if one of its blocks is given out."""
         self.pool.remove(chunk)
         self._forget(chunk)
+        self._device.finish_work()
         self.arena.unmap([chunk])
 
     def moved(self, chunk: int, lease_id: int | None) -> None:
@@ -237,6 +245,7 @@ class KvMemory:
 
     def close(self) -> None:
         """Unmap the arena; its tensors must not be used any more."""
+        self._device.finish_work()
         self.arena.close()
 
     # -- pieces ------------------------------------------------------------------------------------------------
@@ -258,13 +267,14 @@ class KvMemory:
 
     def lose(self, lease_id: int) -> None:
         """Let a lease go whose chunks are empty; its memory may be unreachable, so that errors mean nothing."""
+        self._device.finish_work()
         for chunk in sorted(self.leases[lease_id].chunks):
             self.pool.remove(chunk)
             self._forget(chunk)
             try:
                 self.arena.unmap([chunk])
             except DriverError:
-                continue  # the addresses stay taken; nobody will map there again
+                self._places[chunk] = _TAKEN
         del self.leases[lease_id]
 
 

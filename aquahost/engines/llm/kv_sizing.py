@@ -44,5 +44,7 @@ def local_chunks_wanted(blocks: int, chunk_blocks: int, local_chunks: int) -> in
 
 
 def borrowed_chunks_wanted(begun_blocks: int, local_blocks: int, chunk_blocks: int, most_chunks: int) -> int:
-    """Of its neighbours, for begun prompts of `begun_blocks` blocks in all."""
-    return min(most_chunks, max(0, -(-(begun_blocks - local_blocks) // chunk_blocks)))
+    """Of its neighbours, for begun prompts of `begun_blocks` blocks in all; in steps of an eighth of local memory, so
+    that a few leases serve prompts that grow token by token."""
+    step_blocks = max(1, local_blocks // chunk_blocks // 8) * chunk_blocks
+    return min(most_chunks, max(0, -(-(begun_blocks - local_blocks) // step_blocks)) * step_blocks // chunk_blocks)

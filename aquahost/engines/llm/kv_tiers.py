@@ -55,9 +55,13 @@ class KvTiers:
         self._local = Linger(self._desk.settings.linger_s, memory.local_chunks)
         self._borrowed = Linger(self._desk.settings.linger_s)
         self._demanded = 0
+        self._local_target = 0
+        """Local chunks that it is to have, as far as they can be had."""
         self._sizing_due_s = 0.0
         self._sized_for = (0, False)
         self._cap_chunks = 0
+        self._refused_chunks = 0
+        """A number of local chunks that was refused; it is asked for again now and then, but not counted on."""
         self._capped_until_s = 0.0
 
     @property
@@ -86,7 +90,7 @@ class KvTiers:
         now_s = self._desk.clock.now_s()
         self.leases.tend(self._borrowed.value)
         sized_for = (self._scheduler.prompts.arrivals, parked)
-        if now_s < self._sizing_due_s and sized_for == self._sized_for:
+        if now_s < self._sizing_due_s and sized_for == self._sized_for and not self._more_is_coming:
             return
         self._sizing_due_s, self._sized_for = now_s + SIZING_PERIOD_S, sized_for
         if may_borrow:
@@ -109,7 +113,8 @@ class KvTiers:
 
     @property
     def _more_is_coming(self) -> bool:
-        return self._desk.wanted(Part.KV) > self.memory.local_bytes
+        target = self._local_target
+        return target > self.memory.mapped_local and (not self._refused_chunks or target < self._refused_chunks)
 
     def _fit_local(self, now_s: float, *, parked: bool) -> None:
         memory, desk = self.memory, self._desk
@@ -119,10 +124,12 @@ class KvTiers:
         if desk.refused is not None:
             others_bytes = sum(desk.settled(part) for part in Part if part is not Part.KV)
             self._cap_chunks = (desk.refused.available_bytes - others_bytes) // memory.chunk_bytes
+            self._refused_chunks = (desk.refused.nbytes - others_bytes) // memory.chunk_bytes
             self._capped_until_s = now_s + REFUSED_PAUSE_S
             desk.refused = None
         if now_s < self._capped_until_s:
             target = min(target, max(self._cap_chunks, memory.mapped_local))
+        self._local_target = target
         if target > memory.mapped_local:
             self._grow_local(target, now_s)
         else:
@@ -135,19 +142,24 @@ class KvTiers:
             return  # what cannot do without goes first: a refusal would be one of both together
         if not desk.claim(Part.KV, target * memory.chunk_bytes):
             return
+        self._refused_chunks = 0
         try:
             memory.map_local(target - memory.mapped_local)
         except DriverError as error:  # someone else took what the broker believed to be free
             logger.warning("GPU memory for KV blocks was promised and is not there: %s", error)
             desk.claim(Part.KV, memory.local_bytes)
             self._cap_chunks, self._capped_until_s = memory.mapped_local, now_s + REFUSED_PAUSE_S
+            self._local_target = memory.mapped_local
 
     def _fit_borrowed(self, now_s: float) -> None:
         memory = self.memory
         if not memory.borrow_chunks:
             return
         blocks = self._scheduler.begun_blocks_wanted(LOOKAHEAD_TOKENS)
-        wish = borrowed_chunks_wanted(blocks, memory.local_blocks, memory.pool.chunk_blocks, memory.borrow_chunks)
+        local_blocks = memory.local_blocks
+        if now_s < self._capped_until_s:
+            local_blocks = min(local_blocks, max(0, self._cap_chunks) * memory.pool.chunk_blocks)
+        wish = borrowed_chunks_wanted(blocks, local_blocks, memory.pool.chunk_blocks, memory.borrow_chunks)
         chunks = self._borrowed.update(wish, now_s)
         if chunks != self._demanded:
             self._demanded = chunks

@@ -11,6 +11,7 @@ from aquahost.engines.device import EngineDevice
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.kv_tiers import KvTiers
+from aquahost.engines.llm.pager import UnreachableError
 from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.sequence import Sequence
 from aquahost.engines.llm.tiers import Tier
@@ -18,7 +19,6 @@ from aquahost.messages.prompts import Output, PromptState, StateChanged
 from aquahost.scheduling.fcfs import FcfsScheduler
 from aquahost.scheduling.plan import Growth, PageIn, StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
-from aquahost_cuda.check import DriverError
 from aquahost_cuda.copies import Direction
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class LiveSequences:
                 self._scheduler.prompts.left(paging.prompt_id)
             else:
                 self._seat(self._by_id[paging.prompt_id])
+        failed, self.tiers.pager.failed = self.tiers.pager.failed, []
+        for paging, error in failed:
+            self.tiers.leases.fail(error.chunks, error.cause)
+            self._scheduler.prompts.lose(paging.prompt_id)
         self.tiers.tend(parked=parked, may_borrow=may_borrow)
 
     def take_changes(self) -> list[Output]:
@@ -155,7 +159,7 @@ class LiveSequences:
         self._tell(prompt, PromptState.SUSPENDED)
         try:
             self.tiers.pager.page_out(sequence.id, sequence.residence, prompt.computed)
-        except (ValueError, DriverError) as error:
+        except (ValueError, UnreachableError) as error:
             self._give_up(sequence, error)
 
     def _page_in(self, page_in: PageIn) -> None:
@@ -163,14 +167,14 @@ class LiveSequences:
         sequence = self._by_id[prompt.id]
         try:
             self.tiers.pager.page_in(prompt.id, sequence.residence, prompt.computed, page_in.local)
-        except (ValueError, DriverError) as error:
+        except (ValueError, UnreachableError) as error:
             self._give_up(sequence, error)
 
     def _give_up(self, sequence: Sequence, error: Exception) -> None:
         """Paging a prompt failed before it began: it is computed again, and memory out of reach is reported."""
         logger.warning("prompt %s can't be paged and is prefilled again: %s", sequence.id, error)
-        if isinstance(error, DriverError):
-            self.tiers.leases.fail(self._memory.chunks_of(sequence.residence.held()), error)
+        if isinstance(error, UnreachableError):
+            self.tiers.leases.fail(error.chunks, error.cause)
         self._release(sequence)
         self._scheduler.prompts.lose(sequence.id)
 

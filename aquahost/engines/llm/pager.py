@@ -10,6 +10,7 @@ from aquahost.engines.llm.block_runs import BlockRun, block_runs
 from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.residence import NO_COPY, Residence
 from aquahost.engines.llm.tiers import REMOTE, Tier
+from aquahost_cuda.check import DriverError
 from aquahost_cuda.copies import Copy, Direction, Transfer
 
 
@@ -32,8 +33,18 @@ class Paging:
     """Nobody waits for it any more: when the copies have arrived, all blocks are given back."""
 
 
+class UnreachableError(Exception):
+    """Copies were refused: some of these chunks can't be reached any more."""
+
+    def __init__(self, chunks: set[int], cause: DriverError) -> None:
+        super().__init__(str(cause))
+        self.chunks = chunks
+        """Of leased and host memory."""
+        self.cause = cause
+
+
 class Pager:
-    """Carries prompts between tiers. Never blocks: `begin` starts copies, `poll` returns those that have arrived."""
+    """Carries prompts between tiers. Never blocks: `page_out` and `page_in` start copies, `poll` tells who arrived."""
 
     def __init__(self, memory: KvMemory, device: EngineDevice, residences: Callable[[], Iterable[Residence]]) -> None:
         """`residences`: those of prompts that are in no tier's way, whose copies may be dropped when room is wanted."""
@@ -42,6 +53,8 @@ class Pager:
         self._residences = residences
         self._under_way: dict[str, Paging] = {}
         self._orphans: list[Paging] = []
+        self.failed: list[tuple[Paging, UnreachableError]] = []
+        """Those that could not be started late; their blocks are given back. To be taken by the caller of `poll`."""
 
     @property
     def is_busy(self) -> bool:
@@ -97,7 +110,7 @@ class Pager:
     def page_out(self, prompt_id: str, residence: Residence, computed: int) -> None:
         """Begin to move a prompt's local blocks to slower memory; what its copies have already is not copied again.
 
-        Raises ValueError if there is no room, or DriverError; nothing has happened then.
+        Raises ValueError if there is no room, or UnreachableError; nothing has happened then.
         """
         memory = self._memory
         local = [i for i, block in enumerate(residence.blocks) if memory.is_local(block)]
@@ -114,7 +127,7 @@ class Pager:
     def page_in(self, prompt_id: str, residence: Residence, computed: int, blocks: int) -> None:
         """Begin to move the first `blocks` blocks of a suspended prompt to local memory.
 
-        Raises ValueError if there is no room, or DriverError; nothing has happened then.
+        Raises ValueError if there is no room, or UnreachableError; nothing has happened then.
         """
         pool = self._memory.pool
         away = [i for i, block in enumerate(residence.blocks[:blocks]) if not self._memory.is_local(block)]
@@ -139,12 +152,13 @@ class Pager:
                 if paging.abandoned:
                     self._give_up(paging)
                 elif not self._must_wait(paging):
-                    self._start(paging)
+                    self._start_late(paging)
             elif paging.transfer.done():
                 self._complete(paging)
                 if not paging.abandoned:
                     arrived.append(paging)
-        self._under_way = {p.prompt_id: p for p in self._under_way.values() if p not in arrived}
+        for paging in arrived:
+            del self._under_way[paging.prompt_id]
         return arrived
 
     # -- pieces ------------------------------------------------------------------------------------------------
@@ -180,6 +194,14 @@ class Pager:
     def _must_wait(self, paging: Paging) -> bool:
         return not self._memory.moving.isdisjoint(self._chunks(paging))
 
+    def _start_late(self, paging: Paging) -> None:
+        try:
+            self._start(paging)
+        except UnreachableError as error:
+            del self._under_way[paging.prompt_id]
+            self._release_all(paging)
+            self.failed.append((paging, error))
+
     def _start(self, paging: Paging) -> None:
         """Prepare: pin both ends and hand the copies over."""
         memory = self._memory
@@ -187,8 +209,13 @@ class Pager:
             Copy(memory.address(run.target), memory.address(run.source), run.blocks * memory.block_bytes)
             for run in paging.runs
         ]
-        # After the compute stream: the step that wrote these blocks, or read the targets, may still run on a GPU.
-        paging.transfer = self._device.copies.copy(paging.direction, copies, after=self._device.compute_stream)
+        try:
+            # After the compute stream: the step that wrote these blocks, or read the targets, may still run on a GPU.
+            paging.transfer = self._device.copies.copy(paging.direction, copies, after=self._device.compute_stream)
+        except DriverError as error:
+            self._device.copies.synchronize()  # some of the copies may be under way
+            remote = {chunk for chunk in self._chunks(paging) if memory.tier_of(chunk) is Tier.PEER}
+            raise UnreachableError(remote, error) from error
         memory.pins.update(self._chunks(paging))
 
     def _complete(self, paging: Paging) -> None:
@@ -207,5 +234,7 @@ class Pager:
     def _give_up(self, paging: Paging) -> None:
         """End a prompt's way that was never begun."""
         self._orphans.remove(paging)
-        held = {*paging.residence.clear(), *paging.targets.values()}
-        self._memory.pool.release(held)
+        self._release_all(paging)
+
+    def _release_all(self, paging: Paging) -> None:
+        self._memory.pool.release({*paging.residence.clear(), *paging.targets.values()})

@@ -53,3 +53,5 @@ def measure_step_bytes(
     finally:
         for slot in reversed(slots):
             tables.release(slot)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # it is claimed only once prompts come

@@ -85,6 +85,7 @@ class State:
         if location.type == CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE:
             return self.gpu(location.id)
         require(location.type in _HOST_TYPES)
+        require(location.type == CUmemLocationType.CU_MEM_LOCATION_TYPE_HOST or location.id >= 0)
         return HOST
 
     def allocation(self, handle: Any) -> Allocation:

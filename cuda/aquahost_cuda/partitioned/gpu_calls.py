@@ -97,13 +97,18 @@ class GpuCalls:
         with self._mutex:
             if gpu not in self._contexts:
                 return (parts.code("CUDA_ERROR_INVALID_CONTEXT"),)
-            answer = parts.underlying.cuDevicePrimaryCtxRelease(parts.device(gpu))
+            context, retained = self._contexts[gpu]
+            siblings = parts.siblings(gpu)
+            is_last = retained == 1 and not any(other in self._contexts for other in siblings if other != gpu)
+
+            def release() -> tuple[Any]:
+                return parts.underlying.cuDevicePrimaryCtxRelease(parts.device(gpu))
+
+            answer = parts.holdings.end_context(siblings, release) if is_last else release()
             if answer[0] == 0:
-                context, retained = self._contexts.pop(gpu)
+                del self._contexts[gpu]
                 if retained > 1:
                     self._contexts[gpu] = (context, retained - 1)
-                if not any(sibling in self._contexts for sibling in parts.siblings(gpu)):
-                    parts.holdings.end_context(parts.siblings(gpu))
         return answer
 
     def cuCtxSetCurrent(self, ctx: Any) -> tuple[Any]:

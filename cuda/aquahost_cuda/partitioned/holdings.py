@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aquahost_cuda.accounting import Accounts
+
+_Call = Callable[[], tuple[Any]]
+"""A call of the driver."""
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +25,9 @@ class _Memory:
 class Holdings:
     """This process's charged memory by handle and by address, refunded when CUDA frees it. Safe for threads.
 
-    Handles and addresses that it was not told of (imported, or host memory) are ignored.
+    Handles and addresses that it was not told of (imported, or host memory) are ignored. What gives one back is called
+    here: it is forgotten before, since the driver may hand the same number out again at once, and known again if the
+    call fails.
     """
 
     def __init__(self, accounts: Accounts) -> None:
@@ -35,10 +42,9 @@ class Holdings:
         with self._mutex:
             self._by_handle[handle] = _Memory(gpu, nbytes)
 
-    def released(self, handle: int) -> None:
-        """A handle is given up."""
-        with self._mutex:
-            self._drop(self._by_handle.pop(handle, None))
+    def release(self, handle: int, give_up: _Call) -> tuple[Any]:
+        """Give a handle up; returns what the call answers."""
+        return self._end(self._by_handle, [handle], give_up)
 
     def mapped(self, address: int, handle: int) -> None:
         """A handle's memory is mapped at an address."""
@@ -48,31 +54,42 @@ class Holdings:
                 memory.uses += 1
                 self._by_address[address] = memory
 
-    def unmapped(self, address: int) -> None:
-        """What was mapped at an address is so no more."""
-        with self._mutex:
-            self._drop(self._by_address.pop(address, None))
+    def unmap(self, address: int, undo: _Call) -> tuple[Any]:
+        """Undo what is mapped at an address; returns what the call answers."""
+        return self._end(self._by_address, [address], undo)
 
     def allocated(self, address: int, gpu: int, nbytes: int) -> None:
         """Charged memory has this address and no handle: it counts until it is freed, or its context ends."""
         with self._mutex:
             self._plain[address] = _Memory(gpu, nbytes)
 
-    def freed(self, address: int) -> None:
-        """Memory without a handle is freed."""
-        with self._mutex:
-            self._drop(self._plain.pop(address, None))
+    def free(self, address: int, give_back: _Call) -> tuple[Any]:
+        """Free memory without a handle; returns what the call answers."""
+        return self._end(self._plain, [address], give_back)
 
-    def end_context(self, gpus: range) -> None:
-        """The context of these GPUs has ended, and its memory without handles with it."""
+    def end_context(self, gpus: range, end: _Call) -> tuple[Any]:
+        """End the context of these GPUs, and its memory without handles with it; returns what the call answers."""
         with self._mutex:
-            for address, memory in list(self._plain.items()):
-                if memory.gpu in gpus:
-                    self._drop(self._plain.pop(address))
+            addresses = [address for address, memory in self._plain.items() if memory.gpu in gpus]
+        return self._end(self._plain, addresses, end)
 
-    def _drop(self, memory: _Memory | None) -> None:
-        if memory is None:
-            return
+    def _end(self, known: dict[int, _Memory], numbers: list[int], end: _Call) -> tuple[Any]:
+        with self._mutex:
+            forgotten = {number: known.pop(number) for number in numbers if number in known}
+        done = False
+        try:
+            answer = end()
+            done = answer[0] == 0
+        finally:
+            with self._mutex:
+                if done:
+                    for memory in forgotten.values():
+                        self._drop(memory)
+                else:
+                    known.update(forgotten)
+        return answer
+
+    def _drop(self, memory: _Memory) -> None:
         memory.uses -= 1
         if not memory.uses:
             self._accounts.refund(memory.gpu, memory.nbytes)

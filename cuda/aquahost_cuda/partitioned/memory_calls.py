@@ -39,10 +39,7 @@ class MemoryCalls:
 
     def cuMemFree(self, dptr: Any) -> tuple[Any]:
         """Free what `cuMemAlloc` made."""
-        answer = self._parts.underlying.cuMemFree(dptr)
-        if answer[0] == 0:
-            self._parts.holdings.freed(int(dptr))
-        return answer
+        return self._parts.holdings.free(int(dptr), lambda: self._parts.underlying.cuMemFree(dptr))
 
     def cuMemGetAllocationGranularity(self, prop: Any, option: Any) -> tuple[Any, Any]:
         """The physical GPU's, or the host's."""
@@ -61,10 +58,7 @@ class MemoryCalls:
 
     def cuMemRelease(self, handle: Any) -> tuple[Any]:
         """Give a handle up; the memory counts until its mappings are gone too."""
-        answer = self._parts.underlying.cuMemRelease(handle)
-        if answer[0] == 0:
-            self._parts.holdings.released(int(handle))
-        return answer
+        return self._parts.holdings.release(int(handle), lambda: self._parts.underlying.cuMemRelease(handle))
 
     def cuMemMap(self, ptr: Any, size: int, offset: int, handle: Any, flags: int) -> tuple[Any]:
         """Map memory, which counts while it is mapped."""
@@ -75,10 +69,7 @@ class MemoryCalls:
 
     def cuMemUnmap(self, ptr: Any, size: int) -> tuple[Any]:
         """Undo one `cuMemMap`."""
-        answer = self._parts.underlying.cuMemUnmap(ptr, size)
-        if answer[0] == 0:
-            self._parts.holdings.unmapped(int(ptr))
-        return answer
+        return self._parts.holdings.unmap(int(ptr), lambda: self._parts.underlying.cuMemUnmap(ptr, size))
 
     def cuMemSetAccess(self, ptr: Any, size: int, desc: Sequence[Any] | None, count: int) -> tuple[Any]:
         """Set rights; those of a logical GPU are those of its whole physical one."""
