@@ -57,7 +57,7 @@ def test_its_children_are_not_waited_for(tmp_path: Path) -> None:
 
 def test_one_that_cannot_be_killed_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[subprocess.Popen[bytes]] = []
-    monkeypatch.setattr(subprocess.Popen, "kill", left.append)
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: left.append(process))
     monkeypatch.setattr(child_process, "_LAST_WAIT_S", 0.01)
     with pytest.raises(TooSlowError, match="does not even end when it is killed"):
         run_bounded([sys.executable, "-c", ENDLESS], env=os.environ, limit_s=0.01)

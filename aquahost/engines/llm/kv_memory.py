@@ -210,6 +210,11 @@ class KvMemory:
         place = self._places[chunk]
         return Tier.HOST if place == HOST else Tier.LOCAL if chunk < self.local_chunks else Tier.PEER
 
+    def used_chunks(self, tier: Tier) -> int:
+        """Chunks of leased or of host memory that blocks are given out of."""
+        chunks = self.host_mapped_chunks() if tier is Tier.HOST else [c for n in self.leases.values() for c in n.chunks]
+        return sum(self.pool.used(chunk) > 0 for chunk in chunks)
+
     # -- blocks ------------------------------------------------------------------------------------------------
 
     def is_local(self, block_id: int) -> bool:

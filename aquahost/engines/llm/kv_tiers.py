@@ -160,6 +160,9 @@ class KvTiers:
         if now_s < self._capped_until_s:
             local_blocks = min(local_blocks, max(0, self._cap_chunks) * memory.pool.chunk_blocks)
         wish = borrowed_chunks_wanted(blocks, local_blocks, memory.pool.chunk_blocks, memory.borrow_chunks)
+        if stranded := memory.used_chunks(Tier.HOST):
+            # A whole chunk is needed for each to move into, however little lies in those there are.
+            wish = min(memory.borrow_chunks, max(wish, memory.used_chunks(Tier.PEER) + stranded))
         chunks = self._borrowed.update(wish, now_s)
         if chunks != self._demanded:
             self._demanded = chunks
