@@ -8,6 +8,8 @@ from aquahost.scheduling.live_prompts import LivePrompts
 from aquahost.scheduling.plan import Chunk, Growth, PageIn, StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 
+HASTY_STEP_TOKENS = 64
+
 
 class Room(NamedTuple):
     """Free KV blocks as a step begins."""
@@ -17,6 +19,8 @@ class Room(NamedTuple):
     """In slower memory, what could be mapped there included."""
     more: bool = False
     """Whether more local blocks are on their way; then nobody is made to use slower memory for want of them."""
+    in_haste: bool = False
+    """Whether the step should be short: memory is wanted back, which changes hands between two steps."""
 
 
 class FcfsScheduler:
@@ -92,7 +96,8 @@ class FcfsScheduler:
         """The next step. What it gives and takes counts as done, so it must be carried out and then committed."""
         self._room = room
         plan = StepPlan()
-        budget = self._step_tokens - self._plan_decodes(plan)
+        most_tokens = min(self._step_tokens, HASTY_STEP_TOKENS) if room.in_haste else self._step_tokens
+        budget = max(0, most_tokens - self._plan_decodes(plan))
         for prompt in list(self.prompts.running):
             if budget and prompt.remaining > 1 and prompt.stand is Stand.RUNNING:
                 budget -= self._plan_chunk(plan, prompt, budget)

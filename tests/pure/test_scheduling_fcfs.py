@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquahost.scheduling.fcfs import FcfsScheduler, Room
+from aquahost.scheduling.fcfs import HASTY_STEP_TOKENS, FcfsScheduler, Room
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 
@@ -177,6 +177,23 @@ def test_nobody_is_sent_to_slower_memory_while_more_local_blocks_are_coming() ->
     assert plan.is_empty
     plan = host.scheduler.plan(Room(2, 6))
     assert [(g.local, g.remote) for g in plan.grown] == [(2, 1)]
+
+
+def test_steps_are_short_while_memory_is_wanted_back() -> None:
+    host = Host(local=64, step_tokens=200)
+    host.add(prompt("long", 150, 1))
+    (chunk,) = host.scheduler.plan(Room(64, 0, in_haste=True)).chunks
+    assert chunk.count == HASTY_STEP_TOKENS
+
+
+def test_a_prompt_alone_that_no_memory_is_coming_for_is_named() -> None:
+    host = Host(local=4, remote=4, block_tokens=4)
+    host.add(prompt("long", 28, 1))
+    assert host.scheduler.plan(Room(4, 0, more=True)).starved is None
+    starved = host.scheduler.plan(Room(4, 0)).starved
+    assert starved is not None
+    assert starved.id == "long"
+    assert host.scheduler.plan(Room(4, 4)).starved is None
 
 
 def test_a_prompt_whose_blocks_are_lost_begins_again_in_its_place() -> None:

@@ -60,6 +60,11 @@ class KvLeases:
         """Whether there is something to see to between steps."""
         return bool(self._keep_chunks or self._lost or self.mover.under_way)
 
+    @property
+    def is_recalled(self) -> bool:
+        """Whether a donor waits for memory."""
+        return bool(self._keep_chunks)
+
     # -- the broker's words ------------------------------------------------------------------------------------
 
     def on_memory(self, message: MemoryInstruction) -> None:

@@ -76,7 +76,12 @@ class KvTiers:
 
     def room(self) -> Room:
         """What the next step may use."""
-        return Room(self.memory.pool.free(Tier.LOCAL), self.pager.remote_room(), more=self._more_is_coming)
+        return Room(
+            self.memory.pool.free(Tier.LOCAL),
+            self.pager.remote_room(),
+            more=self._more_is_coming,
+            in_haste=self.leases.is_recalled,
+        )
 
     def on_memory(self, message: MemoryInstruction) -> None:
         """Take in what the broker says of a lease."""

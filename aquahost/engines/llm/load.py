@@ -104,12 +104,7 @@ def _assemble(
         runner=runner,
         memory=memory,
         tables=tables,
-        scheduler=FcfsScheduler(
-            most_blocks=memory.sure_blocks,
-            block_tokens=layout.block_tokens,
-            step_tokens=scheduler.step_tokens,
-            max_batch=scheduler.max_batch,
-        ),
+        scheduler=_scheduler(scheduler, memory),
         encoder=PromptEncoder(
             tokenizer,
             vocabulary,
@@ -125,6 +120,15 @@ def _assemble(
         pin=settings.pin,
     )
     return LlmEngine(parts)
+
+
+def _scheduler(settings: SchedulerSettings, memory: KvMemory) -> FcfsScheduler:
+    return FcfsScheduler(
+        most_blocks=memory.sure_blocks,
+        block_tokens=memory.layout.block_tokens,
+        step_tokens=settings.step_tokens,
+        max_batch=settings.max_batch,
+    )
 
 
 def _load_config(folder: Path, settings: ModelSettings) -> Any:
