@@ -39,6 +39,8 @@ def measure_recall() -> list[Figure]:
             lent_bytes += nbytes
             moved_bytes += moved
             late_s.append(took_s - moved / rate)
+    if not moved_bytes:
+        raise RuntimeError("nothing had to be moved: the leases were empty")
     late_s.sort()
     p99_s = late_s[int(0.99 * len(late_s)) - 1]
     note = (
