@@ -60,8 +60,8 @@ def _measure(lent: LentEngine, tier: str, bytes_per_s: float) -> tuple[float, st
         for _ in range(_ROUNDS):
             before = pawn.moved_bytes
             with_paging_s = _steps(lent, pawn.tend)
-            moved_bytes = pawn.moved_bytes - before
             pawn.settle()
+            moved_bytes = pawn.moved_bytes - before
             # Steps grow with the prompts: what lies before and after is compared with what lies between.
             earlier_s, alone_s = alone_s, _steps(lent, lambda: None)
             ratios.append(with_paging_s / ((earlier_s + alone_s) / 2))
