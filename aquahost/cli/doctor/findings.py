@@ -86,7 +86,7 @@ def _driver(report: Report) -> Iterator[Finding]:
     hardware = report.hardware
     if hardware is None:
         if report.config.driver == "cuda":
-            advice = "install NVIDIA's driver and `pip install aquahost[cuda]`, or set host.driver to emulated"
+            advice = "install NVIDIA's driver and the `cuda` extra (see the README), or set host.driver to emulated"
         else:
             advice = "aquahost logs, if a daemon runs; else report this with the output of: aquahost doctor -o json"
         yield _problem(f"the GPUs cannot be looked at: {report.hardware_trouble}", advice)
@@ -94,8 +94,8 @@ def _driver(report: Report) -> Iterator[Finding]:
         because = f" ({hardware.why_not_cuda})" if hardware.why_not_cuda else ""
         yield _note(
             f"models run on the CPU: the GPUs are emulated{because}",
-            "good for trying things out; for real GPUs install NVIDIA's driver and `pip install aquahost[cuda]`, and "
-            "set host.driver to cuda",
+            "good for trying things out; for real GPUs install NVIDIA's driver and the `cuda` extra (see the README), "
+            "and set host.driver to cuda",
         )
 
 
