@@ -218,7 +218,8 @@ class Daemon:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        return [*self._link.faults, *self._supervisor.faults, *(problem for problem in problems if problem)]
+        faults = [*self._link.faults, *self._supervisor.faults, *self._supervisor.lending.faults]
+        return [*faults, *(problem for problem in problems if problem)]
 
     def readiness(self) -> list[str]:
         """Why prompts are refused: draining, shutting down, or models that should be ready and are not. Empty is

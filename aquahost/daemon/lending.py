@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +20,8 @@ from aquahost.messages import memory
 from aquahost.messages.figures import LendingFigures, Lent
 from aquahost.messages.snapshot import LeaseState, LeaseView, LinkView
 from aquahost.messages.wire import EngineStats, Paged, ToWorker
+
+logger = logging.getLogger(__name__)
 
 HOST = -1
 _READINGS = 3
@@ -80,6 +83,8 @@ class Lending:
         self._kill = kill
         self._log = log
         self._clock = clock
+        self.faults: list[str] = []
+        """Of the ledger: anything here means that the daemon must be restarted."""
         self._links: list[LinkView] = []
         self._others: dict[int, _Others] = {}
         self._recalls = RecallTimes()
@@ -150,6 +155,7 @@ class Lending:
             others = self._others.setdefault(reading.index, _Others())
             others.see(reading.total_bytes - reading.free_bytes - ours_bytes, at_rest=at_rest)
             self._tell(events.GpuRead(reading.index, reading.total_bytes, others.nbytes))
+        self._prove()
 
     def tick(self) -> None:
         """Time has passed."""
@@ -230,6 +236,14 @@ class Lending:
         self._broker.ledger.check()
 
     # -- pieces ------------------------------------------------------------------------------------------------
+
+    def _prove(self) -> None:
+        try:
+            self.check()
+        except AssertionError as error:
+            if not self.faults:
+                logger.critical("the memory ledger is wrong: %s", error)
+                self.faults.append("the daemon's memory ledger is wrong; restart the daemon")
 
     def _tell(self, event: events.BrokerEvent) -> None:
         now_s = self._clock.now_s()

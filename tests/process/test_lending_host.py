@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +91,22 @@ class Host:
         env = {**os.environ, "AQUAHOST_SOCKET": self.served.info.socket}
         return json.loads(subprocess.run(line, env=env, capture_output=True, check=True).stdout)
 
+    def check_ledger(self) -> None:
+        """The daemon looks at its ledger with every reading of the GPUs, and is unhealthy if it is wrong."""
+        if self.served.process.poll() is None:
+            self.wait(lambda s: all(model.state is not ModelState.LOADING for model in s.models), "the end of loads")
+            time.sleep(1.2)  # at least one more reading
+            assert not self.health()
+
+    def health(self) -> list[str]:
+        url = f"http://127.0.0.1:{self.served.info.port}/healthz"
+        try:
+            with urllib.request.urlopen(url) as reply:
+                found: list[str] = json.load(reply)["problems"]
+        except urllib.error.HTTPError as error:
+            found = [error.read().decode()]
+        return found
+
     def close(self) -> None:
         self._control.close()
         self._openai.close()
@@ -103,6 +121,7 @@ def hosting(folder: Path, **models: dict[str, Any]) -> Iterator[Host]:
         try:
             host.ready()
             yield host
+            host.check_ledger()
         finally:
             host.close()
 

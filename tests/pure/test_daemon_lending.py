@@ -243,3 +243,13 @@ def test_a_gpu_s_parts_add_up_whatever_the_driver_and_the_workers_say(
     assert views[0].borrowed_bytes == lent
     if weights + kv + work + lent <= TOTAL:
         assert (views[1].weights_bytes, views[1].kv_bytes, views[1].lent_bytes) == (weights, kv, lent)
+
+
+def test_a_ledger_that_is_wrong_is_a_fault_of_the_daemon(shell: Shell) -> None:
+    shell.read(TOTAL, 1000)
+    assert not shell.lending.faults
+    shell.lending._broker.ledger.gpu(1).owned_bytes += 1
+    shell.read(TOTAL, 1000)
+    shell.read(TOTAL, 1000)
+    assert len(shell.lending.faults) == 1
+    shell.lending._broker.ledger.gpu(1).owned_bytes -= 1

@@ -126,7 +126,7 @@ class KvTiers:
         blocks = self._scheduler.blocks_wanted(LOOKAHEAD_TOKENS)
         wish = local_chunks_wanted(blocks, memory.pool.chunk_blocks, memory.local_chunks)
         target = 0 if parked else self._local.update(wish, now_s)
-        if desk.refused is not None:
+        if desk.refused is not None and self._local_target > memory.mapped_local:  # else it was for another part
             others_bytes = sum(desk.settled(part) for part in Part if part is not Part.KV)
             self._cap_chunks = (desk.refused.available_bytes - others_bytes) // memory.chunk_bytes
             self._refused_chunks = (desk.refused.nbytes - others_bytes) // memory.chunk_bytes
