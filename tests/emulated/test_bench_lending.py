@@ -21,7 +21,7 @@ def test_overlap_measures_paging_to_the_host_and_to_a_neighbour(monkeypatch: pyt
     for name, value in (("_STEPS", 24), ("_ROUNDS", 1), ("_RUNNING", 4)):
         monkeypatch.setattr(overlap, name, value)
     figures = overlap.measure_overlap()
-    assert ["host" in figure.name for figure in figures] == [True, False, False]
+    assert ["host" in figure.name for figure in figures] == [True, False, False, False]
     assert all(not figure.note.startswith("0.00 MiB") for figure in figures)
 
 

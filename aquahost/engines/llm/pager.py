@@ -192,7 +192,8 @@ class Pager:
         )
 
     def _must_wait(self, paging: Paging) -> bool:
-        return not self._memory.moving.isdisjoint(self._chunks(paging))
+        moving = self._memory.moving
+        return bool(moving) and not moving.isdisjoint(self._chunks(paging))
 
     def _start_late(self, paging: Paging) -> None:
         try:
