@@ -28,6 +28,8 @@ class EventKind(StrEnum):
     LEASE_LOST = "lease.lost"
     LINK_REFUSED = "link.refused"
     GPU_LOST = "gpu.lost"
+    PROMPTS_STRANDED = "prompts.stranded"
+    PROMPTS_CARRIED_ON = "prompts.carried_on"
     PROMPT_QUEUED = "prompt.queued"
     PROMPT_FINISHED = "prompt.finished"
     PROMPT_CANCELLED = "prompt.cancelled"

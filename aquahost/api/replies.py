@@ -16,7 +16,7 @@ from aquahost.api.errors import error_body
 from aquahost.api.keep_alive import KEEP_ALIVE_S, KeepAlive
 from aquahost.api.prompts import Batch, ClientGoneError, PromptGroup, while_connected
 from aquahost.errors import InvalidRequestError, RequestError
-from aquahost.messages.prompts import Output, Request
+from aquahost.messages.prompts import Notice, Output, Request
 
 SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -159,5 +159,12 @@ class EventStreamResponse(_PromptResponse):
 
 def _encode(encoder: EventEncoder, batch: Batch) -> bytes:
     if len(batch) == 1:
-        return encoder.encode(*batch[0])
-    return b"".join([encoder.encode(index, outputs) for index, outputs in batch])
+        return _events(encoder, *batch[0])
+    return b"".join([_events(encoder, index, outputs) for index, outputs in batch])
+
+
+def _events(encoder: EventEncoder, index: int, outputs: list[Output]) -> bytes:
+    """A prompt's outputs as events; notices as comments, before them."""
+    events = encoder.encode(index, outputs)
+    notices = [b": " + output.text.encode() + b"\n\n" for output in outputs if type(output) is Notice]
+    return b"".join([*notices, events]) if notices else events

@@ -101,7 +101,7 @@ class Daemon:
             lends=self._find_links is not None,
             threads=_threads(settings),
             send=self._link.send,
-            end_prompts=self._router.end_prompts,
+            prompts=self._router,
             events=self._events,
             clock=clock,
         )
@@ -256,7 +256,7 @@ class Daemon:
 
     def _on_message(self, worker_id: int, message: FromWorker) -> None:
         if isinstance(message, Outputs):
-            self._router.on_outputs(message.outputs)
+            self._router.on_outputs(worker_id, message.outputs)
             if message.stats is not None:
                 self._supervisor.on_stats(worker_id, message.stats)
         elif isinstance(message, MemoryReport):

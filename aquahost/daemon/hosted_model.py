@@ -8,6 +8,7 @@ from pathlib import Path
 from aquahost.config.settings import ModelSettings
 from aquahost.daemon.completion_rate import CompletionRate
 from aquahost.daemon.live_prompt import LivePrompt
+from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.supervision import Supervision
 from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.worker_process import WorkerProcess
@@ -39,6 +40,8 @@ class HostedModel:
 
         self.prompts: dict[str, LivePrompt] = {}
         """Live prompts by id, in order of arrival."""
+        self.stranded = Stranded()
+        """Those of them that no worker has."""
         self.completions = CompletionRate()
         self._changed = asyncio.Event()
 

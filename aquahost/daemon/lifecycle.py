@@ -48,6 +48,8 @@ class WorkerExited:
 
     how: str
     """For people: "was killed by SIGKILL", "exited with status 1: MemoryError"."""
+    from_outside: bool = False
+    """Whether no prompt can have brought it about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,19 @@ class EndPrompts:
 
 
 @dataclass(frozen=True, slots=True)
+class StrandPrompts:
+    """The model's live prompts have no worker any more; they wait for the next one."""
+
+    blamed: bool
+    """Whether one of them may have been what ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOnPrompts:
+    """There is a worker again: whoever waits for one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell those who watch."""
 
@@ -117,4 +132,4 @@ class Announce:
     message: str
 
 
-Instruction = SpawnWorker | StopWorker | KillWorker | EndPrompts | Announce
+Instruction = SpawnWorker | StopWorker | KillWorker | EndPrompts | StrandPrompts | CarryOnPrompts | Announce

@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
 def resident_bytes(pids: list[int]) -> list[int | None]:
     """Resident bytes of each process; None for one that is gone."""
     page_bytes = os.sysconf("SC_PAGE_SIZE")

@@ -22,11 +22,13 @@ from aquahost.errors import (
 )
 from aquahost.events import EventKind
 from aquahost.messages.prompts import (
+    Accepted,
     AudioRequest,
     ErrorDetail,
     Finished,
     FinishReason,
     ImageRequest,
+    Notice,
     Output,
     Prompt,
     Request,
@@ -97,8 +99,11 @@ class Router:
             )
         prompt = Prompt(id=secrets.token_hex(6), model=name, tenant=tenant, request=request, created_s=now_s)
         stream = PromptStream(prompt.id, self.cancel)
-        live = LivePrompt(prompt, stream, worker_id)
-        self._send(worker_id, Submit(prompt))
+        live = LivePrompt(prompt, stream)
+        if model.stranded.holds_back:
+            model.stranded.add(live)
+        else:
+            self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
         self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
         return stream
@@ -110,19 +115,49 @@ class Router:
             raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
         self._drop(live, Finished(prompt_id=prompt_id, reason=FinishReason.CANCELLED))
 
-    def on_outputs(self, outputs: list[Output]) -> None:
-        """Spread what one step of a worker produced. Outputs of prompts cancelled meanwhile are dropped."""
+    def on_outputs(self, worker_id: int, outputs: list[Output]) -> None:
+        """Spread what one step of a worker produced. Outputs for prompts that it no longer has are dropped."""
         now_s = self._clock.now_s()
         prompts = self._prompts
         for output in outputs:
             live = prompts.get(output.prompt_id)
-            if live is None:
+            if live is None or live.worker_id != worker_id:
                 continue
             if isinstance(output, Finished):
                 self._retire(live, output)
-            else:
-                live.note(output, now_s)
+                continue
+            is_news = not (live.is_accepted and isinstance(output, Accepted))
+            live.note(output, now_s)
+            if is_news:
                 live.stream.feed(output)
+            if live.interruptions:
+                model = self._models[live.model]
+                model.stranded.note(live)
+                self._let_in(model)
+
+    def strand(self, model: HostedModel, *, blamed: bool) -> None:
+        """The model's worker is gone; its prompts wait for the next one, but the one that ended it twice fails.
+
+        `blamed`: whether a prompt can have been the cause.
+        """
+        aboard = [live for live in model.prompts.values() if live.worker_id is not None]
+        guilty = model.stranded.strand(aboard, blamed=blamed)
+        for live in aboard:
+            live.interrupt()
+            if live.id != guilty and live.is_accepted:
+                live.stream.feed(Notice(live.id, f"the worker of {model.name} died; this reply goes on soon"))
+        if guilty is not None:
+            self._retire(model.prompts[guilty], _guilty(guilty, model.name))
+        if model.prompts:
+            waiting = f"{_prompts(len(model.prompts))} of {model.name} for its next worker"
+            self._events.add(EventKind.PROMPTS_STRANDED, f"waiting: {waiting}", model=model.name)
+
+    def carry_on(self, model: HostedModel) -> None:
+        """The model has a worker again: the prompts that wait for it go on."""
+        if model.prompts:
+            goes_on = f"{_prompts(len(model.prompts))} of {model.name} with its new worker"
+            self._events.add(EventKind.PROMPTS_CARRIED_ON, f"going on: {goes_on}", model=model.name)
+        self._let_in(model)
 
     def end_prompts(self, model: HostedModel, error: ErrorDetail) -> None:
         """Fail all live prompts of a model."""
@@ -152,23 +187,47 @@ class Router:
             return model.worker_id
         raise _unavailable(model)
 
+    def _hand_over(self, live: LivePrompt, worker_id: int) -> None:
+        self._send(worker_id, Submit(live.to_go_on()))
+        live.worker_id = worker_id
+
+    def _let_in(self, model: HostedModel) -> None:
+        """Hand over the prompts that need not wait any longer."""
+        if model.state in (ModelState.READY, ModelState.DRAINING) and model.worker_id is not None:
+            for live in model.stranded.take():
+                self._hand_over(live, model.worker_id)
+
     def _drop(self, live: LivePrompt, finished: Finished) -> None:
         """End a prompt on our side's wish; its worker is told to forget it."""
-        self._send(live.worker_id, Cancel(live.id))
+        if live.worker_id is not None:
+            self._send(live.worker_id, Cancel(live.id))
         self._retire(live, finished)
 
     def _retire(self, live: LivePrompt, finished: Finished) -> None:
         model = self._models[live.model]
         now_s = self._clock.now_s()
         del self._prompts[live.id], model.prompts[live.id]
+        model.stranded.discard(live.id)
         if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
             model.completions.note(now_s)
         live.stream.feed(finished)
         kind, what = _ending(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)
+        self._let_in(model)
         if not model.prompts:
             self._idle(model)
+
+
+def _prompts(count: int) -> str:
+    return "1 prompt" if count == 1 else f"{count} prompts"
+
+
+def _guilty(prompt_id: str, model: str) -> Finished:
+    message = f"the worker of {model} died twice over this prompt; see `aquahost logs {model}`"
+    return Finished(
+        prompt_id=prompt_id, reason=FinishReason.ERROR, error=ErrorDetail(message=message, code="worker_died_twice")
+    )
 
 
 def _ending(finished: Finished) -> tuple[EventKind, str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from aquahost.daemon.lifecycle import (
     Announce,
+    CarryOnPrompts,
     EndPrompts,
     HeartbeatHeard,
     Instruction,
@@ -25,6 +26,7 @@ from aquahost.daemon.lifecycle import (
     PromptsGone,
     SpawnWorker,
     StopWorker,
+    StrandPrompts,
     SupervisionEvent,
     TimePassed,
     UnloadRequested,
@@ -66,6 +68,8 @@ class Supervision:
         self._stopping = False
         self._load_again = False
         self._killed_because: str | None = None
+        self._killed_over_prompt = False
+        """Whether it was killed for what a prompt may have made it do."""
         self._heard_s = 0.0
         self._passes = 0
         self._passes_since_s = 0.0
@@ -143,12 +147,14 @@ class Supervision:
             case ModelState.LOADING if self.worker_runs:
                 self._enter(ModelState.DRAINING)
                 self._stopping = True
-                return [Announce(EventKind.MODEL_DRAINING, f"{self.name} is no longer wanted"), self._kill(None)]
+                unwanted = Announce(EventKind.MODEL_DRAINING, f"{self.name} is no longer wanted")
+                return [unwanted, self._end_prompts_of_the_unloaded(), self._kill(None)]
         self._respawn_s = None
         self.reason = None
         self._enter(ModelState.UNLOADED)
         kill: list[Instruction] = [self._kill(None)] if self.worker_runs else []
-        return [*kill, Announce(EventKind.MODEL_UNLOADED, f"{self.name} is unloaded")]
+        unloaded = Announce(EventKind.MODEL_UNLOADED, f"{self.name} is unloaded")
+        return [self._end_prompts_of_the_unloaded(), *kill, unloaded]
 
     # -- the worker --------------------------------------------------------------------------------------------
 
@@ -158,24 +164,25 @@ class Supervision:
         self._enter(ModelState.READY)
         self.ready_since_s = now_s
         self._passes_since_s = now_s
-        return [Announce(EventKind.MODEL_READY, f"{self.name} is ready")]
+        return [Announce(EventKind.MODEL_READY, f"{self.name} is ready"), CarryOnPrompts()]
 
     def _on_refused(self, event: LoadRefused, now_s: float) -> list[Instruction]:
         self.worker_runs = event.worker_runs
         if self.state is not ModelState.LOADING:
             return [] if event.worker_runs else self._on_exit(WorkerExited(event.reason), now_s)
         self._crashes = 0
-        failed = self._fail(event.reason)
+        failed = [*self._fail(event.reason), self._end_prompts_of_the_dead()]
         return [*failed, *self._stop(now_s)] if event.worker_runs else failed
 
     def _on_exit(self, event: WorkerExited, now_s: float) -> list[Instruction]:
         how = self._killed_because or event.how
+        blamed = self._killed_over_prompt if self._killed_because else not event.from_outside
         healthy = self.ready_since_s is not None and now_s - self.ready_since_s >= self._limits.healthy_s
         self.worker_runs = self._stopping = False
         self._killed_because = self._kill_after_s = self.ready_since_s = None
         match self.state:
             case ModelState.LOADING | ModelState.READY:
-                return self._crash(how, 1 if healthy else self._crashes + 1, now_s)
+                return self._crash(how, 1 if healthy else self._crashes + 1, blamed, now_s)
             case ModelState.DRAINING:
                 self._enter(ModelState.UNLOADED)
                 ended: list[Instruction] = [
@@ -185,19 +192,20 @@ class Supervision:
                 return [*ended, *self._begin(now_s)] if self._load_again else ended
         return self._begin(now_s) if self._load_again else []
 
-    def _crash(self, how: str, crashes: int, now_s: float) -> list[Instruction]:
+    def _crash(self, how: str, crashes: int, blamed: bool, now_s: float) -> list[Instruction]:
         self._crashes = crashes
-        died: list[Instruction] = [
-            Announce(EventKind.WORKER_DIED, f"the worker of {self.name} {how}"),
-            self._end_prompts_of_the_dead(),
-        ]
+        died = Announce(EventKind.WORKER_DIED, f"the worker of {self.name} {how}")
         if crashes > self._limits.max_restarts:
             times = "once" if crashes == 1 else f"{crashes} times in a row"
-            return [*died, *self._fail(f"its worker died {times}; at last it {how}")]
+            return [
+                died,
+                self._end_prompts_of_the_dead(),
+                *self._fail(f"its worker died {times}; at last it {how}"),
+            ]
         self.reason = f"its worker {how}"
         self._enter(ModelState.LOADING)
         self._respawn_s = now_s + self._limits.backoff_s(crashes)
-        return died
+        return [died, StrandPrompts(blamed)]
 
     def _fail(self, reason: str) -> list[Instruction]:
         self._enter(ModelState.FAILED)
@@ -224,13 +232,13 @@ class Supervision:
             return [self._kill("did not stop when asked")] if now_s >= self._kill_after_s else []
         silent_s = now_s - self._heard_s
         if silent_s > self._silence_limit_s:
-            return [self._kill(f"gave no sign of life for {format_seconds(silent_s)} and was killed")]
+            silent = f"gave no sign of life for {format_seconds(silent_s)} and was killed"
+            return [self._kill(silent, over_prompt=True)]
         stuck_s = now_s - self._passes_since_s
         if self.state in (ModelState.READY, ModelState.DRAINING) and stuck_s > self._limits.step_timeout_s:
-            return [self._kill(f"hung for {format_seconds(stuck_s)} and was killed")]
+            return [self._kill(f"hung for {format_seconds(stuck_s)} and was killed", over_prompt=True)]
         if self.state is ModelState.DRAINING and now_s >= self._drain_until_s:
-            unloaded = EndPrompts(f"the model {self.name} was unloaded", "model_unloaded")
-            return [unloaded, *self._stop(now_s)]
+            return [self._end_prompts_of_the_unloaded(), *self._stop(now_s)]
         return []
 
     def _forgive_own_stall(self, now_s: float) -> None:
@@ -271,8 +279,12 @@ class Supervision:
         # Clients read this, and how a worker ended may quote its log, with another's prompt in it.
         return EndPrompts(f"the worker of {self.name} died; see `aquahost logs {self.name}`", "worker_died")
 
-    def _kill(self, because: str | None) -> KillWorker:
+    def _end_prompts_of_the_unloaded(self) -> EndPrompts:
+        return EndPrompts(f"the model {self.name} was unloaded", "model_unloaded")
+
+    def _kill(self, because: str | None, *, over_prompt: bool = False) -> KillWorker:
         self._killed_because = because or "was killed"
+        self._killed_over_prompt = over_prompt
         return KillWorker()
 
     def _enter(self, state: ModelState) -> None:

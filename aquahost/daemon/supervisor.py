@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+import signal
+from collections.abc import Callable, Mapping
 
 from aquahost.clock import Clock
 from aquahost.config.settings import LeasingSettings, SchedulerSettings
@@ -17,6 +16,7 @@ from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.lending import Lending
 from aquahost.daemon.lifecycle import (
     Announce,
+    CarryOnPrompts,
     EndPrompts,
     HeartbeatHeard,
     Instruction,
@@ -27,13 +27,16 @@ from aquahost.daemon.lifecycle import (
     PromptsGone,
     SpawnWorker,
     StopWorker,
+    StrandPrompts,
     SupervisionEvent,
     TimePassed,
     UnloadRequested,
     WorkerExited,
     WorkerReady,
 )
-from aquahost.daemon.process_memory import resident_bytes
+from aquahost.daemon.process_memory import oom_kills, resident_bytes
+from aquahost.daemon.router import Router
+from aquahost.daemon.tasks import Tasks
 from aquahost.daemon.worker_log import last_line, log_bytes, trim_logs
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
 from aquahost.errors import LoadError
@@ -49,8 +52,6 @@ from aquahost.messages.wire import (
     ToWorker,
 )
 from aquahost.worker.spec import DriverSpec, WorkerSpec
-
-logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 POLL_S = 1.0
@@ -75,7 +76,7 @@ class Supervisor:
         lends: bool,
         threads: int,
         send: Callable[[int, ToWorker], bool],
-        end_prompts: Callable[[HostedModel, ErrorDetail], None],
+        prompts: Router,
         events: EventLog,
         clock: Clock,
     ) -> None:
@@ -91,36 +92,33 @@ class Supervisor:
         """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
         self._threads = threads
         self._send = send
-        self._end_prompts = end_prompts
+        self._prompts = prompts
         self._events = events
         self._clock = clock
         self.lending = Lending(leasing, send=send, kill=self._kill_borrower, log=events, clock=clock)
         self._by_worker: dict[int, HostedModel] = {}
         self._last_worker_id = 0
-        self._watchers: set[asyncio.Task[None]] = set()
-        self._workers: set[asyncio.Task[None]] = set()
         self.faults: list[str] = []
         """Of the supervisor itself: anything here means that the daemon must be restarted."""
+        self._watchers = Tasks("the daemon's supervisor", self.faults)
+        self._workers = Tasks("the daemon's supervisor", self.faults)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin to watch."""
         await self._look_at_gpus()
-        self._begin(self._tick(), self._watchers)
-        self._begin(self._poll(), self._watchers)
+        self._watchers.begin(self._tick())
+        self._watchers.begin(self._poll())
 
     async def close(self) -> None:
         """Fail the prompts that still live, stop every worker, kill those that do not stop, and wait for their end."""
         shutting_down = _unavailable("the daemon is shutting down", "shutting_down", None)
         for model in self._models.values():
-            self._end_prompts(model, shutting_down)
+            self._prompts.end_prompts(model, shutting_down)
             self.unload(model, 0.0)
-        while self._workers:
-            await asyncio.wait(self._workers)
-        for task in self._watchers:
-            task.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self._workers.ended()
+        await self._watchers.cancel()
 
     def load(self, model: HostedModel) -> None:
         """Have the model loaded; does nothing where it is loading or ready."""
@@ -181,7 +179,11 @@ class Supervisor:
                 self._kill(model)
             case EndPrompts(message, code):
                 retry_after_s = RETRY_AFTER_CRASH_S if code == "worker_died" else None
-                self._end_prompts(model, _unavailable(message, code, retry_after_s))
+                self._prompts.end_prompts(model, _unavailable(message, code, retry_after_s))
+            case StrandPrompts(blamed):
+                self._prompts.strand(model, blamed=blamed)
+            case CarryOnPrompts():
+                self._prompts.carry_on(model)
             case Announce(kind, message):
                 self._events.add(kind, message, model=model.name)
 
@@ -190,7 +192,7 @@ class Supervisor:
         model.forget_worker()
         model.worker_id = self._last_worker_id
         self._by_worker[self._last_worker_id] = model
-        self._begin(self._attend(model, self._last_worker_id), self._workers)
+        self._workers.begin(self._attend(model, self._last_worker_id))
 
     def _kill(self, model: HostedModel) -> None:
         if model.process is not None:
@@ -211,7 +213,7 @@ class Supervisor:
                 model, self._models.values(), lent_bytes=self.lending.lent_bytes, lost=self.lending.lost
             )
             self.lending.joined(worker_id, model.name, gpu)
-            event = WorkerExited(await self._run(model, self._spec(model, worker_id, gpu)))
+            event = await self._run(model, self._spec(model, worker_id, gpu))
         except LoadError as error:
             event = LoadRefused(str(error), worker_runs=False)
         except OSError as error:
@@ -228,15 +230,18 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.links_known.wait(), TICK_S)
 
-    async def _run(self, model: HostedModel, spec: WorkerSpec) -> str:
+    async def _run(self, model: HostedModel, spec: WorkerSpec) -> WorkerExited:
         """Run one worker to its end; returns how it ended."""
         written = await asyncio.to_thread(log_bytes, model.log_path)
+        starved = oom_kills()
         model.process = await WorkerProcess.spawn(spec, model.log_path)
         if model.kill_requested:
             model.process.kill()
         status = await model.process.wait()
         line = await asyncio.to_thread(last_line, model.log_path, written)
-        return describe_end(status, line)
+        # A fault of its own ends a process by other signals; SIGKILL comes from people, or from a kernel out of memory.
+        from_outside = -status in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT) and oom_kills() == starved
+        return WorkerExited(describe_end(status, line), from_outside)
 
     def _spec(self, model: HostedModel, worker_id: int, gpu: int) -> WorkerSpec:
         return WorkerSpec(
@@ -280,17 +285,6 @@ class Supervisor:
         model = self._by_worker.get(worker_id)
         if model is not None:
             self.handle(model, KillWanted(because))
-
-    def _begin(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(self._note_fault)
-
-    def _note_fault(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("the supervisor broke", exc_info=error)
-            self.faults.append(f"the daemon's supervisor broke ({type(error).__name__}); restart the daemon")
 
 
 def _unavailable(message: str, code: str, retry_after_s: float | None) -> ErrorDetail:

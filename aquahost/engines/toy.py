@@ -78,7 +78,7 @@ class _Reply:
         self.prompt_id = prompt.id
         self.input_tokens = len(request.token_ids) if request.token_ids is not None else len(text.split())
         self.first = zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(WORDS)
-        self.sent = 0
+        self.sent = len(prompt.produced_ids)
         self.prefix = text if request.echo else ""
         self.length = sampling.max_tokens if sampling.max_tokens is not None else DEFAULT_TOKENS
         self.finish = FinishReason.STOP if sampling.max_tokens is None else FinishReason.LENGTH

@@ -86,6 +86,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: Request
     created_s: float
     """`Clock.now_s()` of the daemon when it was accepted; the same clock in every process of the machine."""
+    produced_ids: list[int] = []
+    """Tokens that an earlier worker produced and the client has: the reply goes on after them, as if that worker had
+    never ended. Empty for images and sounds, which begin again."""
 
 
 class PromptState(StrEnum):
@@ -154,6 +157,14 @@ class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
     """One for each of `token_ids`, if asked for."""
 
 
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """Something that whoever waits for the prompt may want to know; no part of the reply, and a comment in streams."""
+
+    prompt_id: str
+    text: str
+    """One line."""
+
+
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """An image or audio prompt has finished `step` of `steps`."""
 
@@ -193,4 +204,4 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     retry_after_s: float | None = None
 
 
-Output = Accepted | StateChanged | Tokens | Progress | Artifact | Finished
+Output = Accepted | StateChanged | Tokens | Notice | Progress | Artifact | Finished

@@ -130,6 +130,8 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None
     first_token_s: float | None
     """Seconds from acceptance to the first token or step."""
+    interruptions: int = 0
+    """How often its worker ended and another one went on with it."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

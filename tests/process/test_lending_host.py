@@ -22,6 +22,8 @@ import pytest
 from aquahost.client import Client
 from aquahost.events import Event, EventKind
 from aquahost.messages.snapshot import LeaseState, ModelState, ModelView, Snapshot
+from aquahost_cuda.emulated.faults import inject
+from aquahost_cuda.emulated.node import Faults
 from daemon_fixtures import ServedDaemon, served_daemon
 
 MIB = 1 << 20
@@ -113,10 +115,9 @@ class Host:
 
 
 @contextmanager
-def hosting(folder: Path, **models: dict[str, Any]) -> Iterator[Host]:
-    entries = {name: {**entry, **models.get(name, {})} for name, entry in MODELS.items()}
-    emulated = {"gpus": 2, "gpu_bytes": "36MiB"}
-    with served_daemon(folder, entries, leasing=LEASING, emulated=emulated, step_timeout_s=60) as served:
+def hosting(folder: Path, *, gpus: int = 2) -> Iterator[Host]:
+    emulated = {"gpus": gpus, "gpu_bytes": "36MiB"}
+    with served_daemon(folder, MODELS, leasing=LEASING, emulated=emulated, step_timeout_s=60) as served:
         host = Host(served)
         try:
             host.ready()
@@ -203,12 +204,12 @@ def test_a_borrower_that_is_killed_gives_everything_back(host: Host) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     load.join()
+    assert not load.errors
     host.paint()
     snapshot = host.wait(lambda s: s.models[0].restarts == 1 and s.models[0].state is ModelState.READY, "a restart")
     assert EventKind.LEASE_RETURNED in kinds(host.events())
     assert not [lease for lease in snapshot.leases if lease.state is LeaseState.LOST]
-    expected = {text: host.chat(text) for text in PROMPTS[:2]}
-    assert {text: reply for text, reply in load.replies.items() if text in expected}.items() <= expected.items()
+    assert load.replies == {text: host.chat(text) for text in PROMPTS}, "a reply shows that its worker died"
     host.wait(lambda s: s.gpus[1].lent_bytes == 0 and s.gpus[1].free_bytes > 20 * MIB, "the donor's memory")
 
 
@@ -242,7 +243,21 @@ def test_a_borrower_that_ignores_a_recall_is_killed_and_the_owner_served(host: H
     )
     assert took_s < 14, "it was the missing heartbeat that ended it, not the broker"
     host.wait(lambda s: s.models[0].restarts == 1 and s.models[0].state is ModelState.READY, "the borrower's restart")
-    assert host.chat(PROMPTS[0], 20)
+    assert not load.errors
+    assert load.replies == {text: host.chat(text) for text in PROMPTS}, "a reply shows that its worker died"
+
+
+def test_a_gpu_that_is_lost_while_it_lends_costs_no_reply(tmp_path: Path) -> None:
+    with hosting(tmp_path, gpus=3) as host:
+        load = Load(host)
+        snapshot = host.wait(borrowed, "a lease with KV in it")
+        donor = next(lease.donor for lease in snapshot.leases if lease.state is LeaseState.MAPPED)
+        (node,) = (tmp_path / "run").rglob("node")
+        inject(str(node), Faults(lost_gpus=(donor,)))
+        load.join()
+        assert not load.errors
+        assert EventKind.GPU_LOST in kinds(host.events())
+        assert load.replies == {text: host.chat(text) for text in PROMPTS}
 
 
 def test_a_killed_daemon_leaves_no_memory_taken(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from aquahost.daemon.worker_log import KEPT_BYTES, LIVE_BYTES
 from aquahost.errors import ModelUnavailableError
-from aquahost.messages.prompts import FinishReason
+from aquahost.messages.prompts import Accepted, FinishReason, Notice
 from aquahost.messages.snapshot import ModelState
 from daemon_fixtures import (
     ask,
@@ -20,6 +20,7 @@ from daemon_fixtures import (
     process_lives,
     ready,
     running_daemon,
+    text_of,
     toy,
     until,
     view,
@@ -44,13 +45,11 @@ async def test_a_killed_worker_comes_back_and_another_model_never_notices() -> N
     async with running_daemon({"victim": toy(step_s=0.01), "other": toy(step_s=0.002)}) as daemon:
         other_pid, pid = worker_pid(daemon, "other"), worker_pid(daemon, "victim")
         undisturbed = ask(daemon, "other", max_tokens=400)
-        lost = ask(daemon, "victim", max_tokens=100_000)
-        await first_token(lost)
+        expected = text_of(await collect(ask(daemon, "victim", max_tokens=100)))
+        carried, fresh = ask(daemon, "victim", max_tokens=100), ask(daemon, "victim")
+        begun = await first_token(carried)
         os.kill(pid, signal.SIGKILL)
-        error = ending(await collect(lost)).error
-        assert error is not None
-        assert (error.status, error.code) == (503, "worker_died")
-        assert error.message == "the worker of victim died; see `aquahost logs victim`"
+        await until(lambda: view(daemon, "victim").state is ModelState.LOADING)
         assert daemon.health() == daemon.readiness() == ["victim: its worker died"]
         with pytest.raises(ModelUnavailableError):
             ask(daemon, "victim")
@@ -59,7 +58,13 @@ async def test_a_killed_worker_comes_back_and_another_model_never_notices() -> N
         assert (model.restarts, model.reason) == (1, "its worker was killed by SIGKILL")
         assert model.pid != pid
         assert daemon.health() == []
-        assert ending(await collect(ask(daemon, "victim"))).reason is FinishReason.LENGTH
+        outputs = begun + await collect(carried)
+        assert [output.text for output in outputs if isinstance(output, Notice)] == [
+            "the worker of victim died; this reply goes on soon"
+        ]
+        assert (text_of(outputs), ending(outputs).output_tokens) == (expected, 100)
+        assert sum(isinstance(output, Accepted) for output in outputs) == 1
+        assert ending(await collect(fresh)).reason is FinishReason.LENGTH
         assert ending(await collect(undisturbed)).output_tokens == 400
         assert (worker_pid(daemon, "other"), view(daemon, "other").restarts) == (other_pid, 0)
 
@@ -88,11 +93,27 @@ async def test_a_step_that_hangs_costs_the_worker_its_life() -> None:
         pid = worker_pid(daemon, "chat")
         error = ending(await collect(ask(daemon, "chat"))).error
         assert error is not None
-        assert error.code == "worker_died"
+        assert (error.status, error.code) == (500, "worker_died_twice")
+        assert error.message == "the worker of chat died twice over this prompt; see `aquahost logs chat`"
         assert "its worker hung for" in (view(daemon, "chat").reason or "")
         await until(lambda: not process_lives(pid))
         await ready(daemon, "chat")
-        assert view(daemon, "chat").restarts == 1
+        assert view(daemon, "chat").restarts == 2
+
+
+async def test_prompts_that_wait_for_a_restart_can_be_cancelled_and_end_with_their_model() -> None:
+    async with running_daemon({"chat": toy(step_s=0.01)}) as daemon:
+        unwanted, unserved = ask(daemon, "chat", max_tokens=10_000), ask(daemon, "chat", max_tokens=10_000)
+        await first_token(unserved)
+        os.kill(worker_pid(daemon, "chat"), signal.SIGKILL)
+        await until(lambda: view(daemon, "chat").state is ModelState.LOADING)
+        unwanted.cancel()
+        assert ending(await collect(unwanted)).reason is FinishReason.CANCELLED
+        await daemon.unload("chat", 0.0)
+        error = ending(await collect(unserved)).error
+        assert error is not None
+        assert error.code == "model_unloaded"
+        assert view(daemon, "chat").state is ModelState.UNLOADED
 
 
 async def test_a_silent_worker_is_replaced() -> None:

@@ -94,7 +94,7 @@ class Desk:
         return self.router.submit(model, TextRequest(text="hi"), "tester")
 
     def finish(self, stream: PromptStream) -> None:
-        self.router.on_outputs([Finished(prompt_id=stream.prompt_id, reason=FinishReason.STOP)])
+        self.router.on_outputs(WORKER, [Finished(prompt_id=stream.prompt_id, reason=FinishReason.STOP)])
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ async def test_a_prompt_goes_to_its_model_s_worker_and_its_outputs_come_back_in_
         tokens(stream),
         Finished(prompt_id=stream.prompt_id, reason=FinishReason.STOP),
     ]
-    desk.router.on_outputs(outputs[:2])
+    desk.router.on_outputs(WORKER, outputs[:2])
     assert await stream.take() == outputs[:2]
-    desk.router.on_outputs(outputs[2:])
+    desk.router.on_outputs(WORKER, outputs[2:])
     assert await stream.take() == outputs[2:]
     assert await stream.take() == []
     assert desk.router.live == 0
@@ -130,7 +130,7 @@ async def test_take_waits_for_the_next_output(desk: Desk) -> None:
     waiting = asyncio.create_task(stream.take())
     await asyncio.sleep(0)
     assert not waiting.done()
-    desk.router.on_outputs([tokens(stream)])
+    desk.router.on_outputs(WORKER, [tokens(stream)])
     assert await waiting == [tokens(stream)]
 
 
@@ -140,13 +140,13 @@ async def test_a_reader_that_gave_up_waiting_misses_nothing(desk: Desk) -> None:
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    desk.router.on_outputs([tokens(stream)])
+    desk.router.on_outputs(WORKER, [tokens(stream)])
     assert await stream.take() == [tokens(stream)]
 
 
 async def test_each_output_reaches_its_own_stream(desk: Desk) -> None:
     first, second = desk.ask(), desk.ask()
-    desk.router.on_outputs([tokens(first, "1"), tokens(second, "2"), tokens(first, "3")])
+    desk.router.on_outputs(WORKER, [tokens(first, "1"), tokens(second, "2"), tokens(first, "3")])
     assert await first.take() == [tokens(first, "1"), tokens(first, "3")]
     assert await second.take() == [tokens(second, "2")]
 
@@ -157,7 +157,7 @@ async def test_cancelling_ends_the_stream_at_once_and_tells_the_worker(desk: Des
     stream.cancel()
     assert await stream.take() == [Finished(prompt_id=stream.prompt_id, reason=FinishReason.CANCELLED)]
     assert desk.sent[1:] == [Cancel(stream.prompt_id)]
-    desk.router.on_outputs([tokens(stream)])  # was under way
+    desk.router.on_outputs(WORKER, [tokens(stream)])  # was under way
     assert await stream.take() == []
     assert desk.events.since(0)[-1].kind is EventKind.PROMPT_CANCELLED
 
@@ -198,7 +198,7 @@ def test_prompts_that_were_cancelled_or_failed_say_nothing_of_how_fast_others_en
         desk.router.cancel(desk.router.submit("paint", ImageRequest(text="a fox"), "tester").prompt_id)
         failed = desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
         error = ErrorDetail(message="no")
-        desk.router.on_outputs([Finished(prompt_id=failed.prompt_id, reason=FinishReason.ERROR, error=error)])
+        desk.router.on_outputs(WORKER, [Finished(prompt_id=failed.prompt_id, reason=FinishReason.ERROR, error=error)])
     desk.clock.advance(1.0)
     assert wait_s() == unknown_s
 
@@ -212,17 +212,18 @@ def test_a_prompt_that_cannot_be_sent_leaves_nothing_behind(desk: Desk) -> None:
     assert desk.events.since(0) == []
 
 
-def test_a_live_prompt_does_not_keep_its_request(desk: Desk) -> None:
+def test_a_prompt_that_has_ended_leaves_nothing_behind(desk: Desk) -> None:
     class Watched(list[int]):
         """A list that a weak reference can watch."""
 
     tokens = Watched(range(1000))
     watch = weakref.ref(tokens)
-    desk.router.submit("chat", TextRequest(token_ids=tokens), "tester")
+    stream = desk.router.submit("chat", TextRequest(token_ids=tokens), "tester")
     del tokens
     desk.sent.clear()
+    assert watch() is not None, "another worker may have to begin it again"
+    desk.finish(stream)
     gc.collect()
-    assert desk.router.live == 1
     assert watch() is None
 
 
@@ -320,19 +321,21 @@ def test_a_live_prompt_s_view_follows_its_outputs(desk: Desk) -> None:
     desk.clock.advance(1.0)
     (view,) = desk.router.views(desk.clock.now_s())
     assert (view.state, view.first_token_s, view.age_s, view.kind) == (PromptState.WAITING, None, 1.0, "text")
-    desk.router.on_outputs([Accepted(stream.prompt_id, 12), StateChanged(stream.prompt_id, PromptState.PREFILLING)])
+    desk.router.on_outputs(
+        WORKER, [Accepted(stream.prompt_id, 12), StateChanged(stream.prompt_id, PromptState.PREFILLING)]
+    )
     (view,) = desk.router.views(desk.clock.now_s())
     assert (view.state, view.input_tokens, view.output_tokens) == (PromptState.PREFILLING, 12, 0)
     desk.clock.advance(0.5)
-    desk.router.on_outputs([tokens(stream)])
+    desk.router.on_outputs(WORKER, [tokens(stream)])
     desk.clock.advance(0.5)
-    desk.router.on_outputs([tokens(stream)])
+    desk.router.on_outputs(WORKER, [tokens(stream)])
     (view,) = desk.router.views(desk.clock.now_s())
     assert (view.state, view.output_tokens, view.first_token_s) == (PromptState.RUNNING, 2, 1.5)
 
 
 def test_an_image_s_view_shows_its_steps(desk: Desk) -> None:
     stream = desk.router.submit("paint", ImageRequest(text="a fox"), "tester")
-    desk.router.on_outputs([Accepted(stream.prompt_id, 0, 20), Progress(stream.prompt_id, 3, 20)])
+    desk.router.on_outputs(WORKER, [Accepted(stream.prompt_id, 0, 20), Progress(stream.prompt_id, 3, 20)])
     (view,) = desk.router.views(desk.clock.now_s())
     assert (view.kind, view.steps_done, view.steps) == ("image", 3, 20)

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from aquahost.daemon.lifecycle import (
     Announce,
+    CarryOnPrompts,
     EndPrompts,
     HeartbeatHeard,
     Instruction,
+    KillWanted,
     KillWorker,
     LoadRefused,
     LoadRequested,
     PromptsGone,
     SpawnWorker,
     StopWorker,
+    StrandPrompts,
     SupervisionEvent,
     TimePassed,
     UnloadRequested,
@@ -32,6 +35,8 @@ from aquahost.messages.snapshot import ModelState
 
 LIMITS = SupervisionLimits(heartbeat_timeout_s=10, step_timeout_s=100, max_restarts=2, stall_s=1e9)
 DIED = WorkerExited("was killed by SIGKILL")
+GONE = EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")
+UNLOADED = EndPrompts("the model chat was unloaded", "model_unloaded")
 
 
 class Life:
@@ -75,7 +80,7 @@ def test_loading_begins_a_worker_and_is_done_when_it_says_so(life: Life) -> None
     assert life(LoadRequested()) == [SpawnWorker()]
     assert life.announced == [EventKind.MODEL_LOADING]
     assert life.state is ModelState.LOADING
-    assert life(WorkerReady()) == []
+    assert life(WorkerReady()) == [CarryOnPrompts()]
     assert life.announced == [EventKind.MODEL_READY]
     assert life.state is ModelState.READY
 
@@ -90,7 +95,7 @@ def test_asking_again_does_nothing(life: Life) -> None:
 
 def test_a_model_that_cannot_be_loaded_is_failed_and_not_tried_again(life: Life) -> None:
     life(LoadRequested())
-    assert life(LoadRefused("no config.json in /nowhere")) == [StopWorker()]
+    assert life(LoadRefused("no config.json in /nowhere")) == [GONE, StopWorker()]
     assert (life.state, life.supervision.reason) == (ModelState.FAILED, "no config.json in /nowhere")
     assert life(WorkerExited("exited with status 3")) == []
     assert life(TimePassed(), after_s=1000) == []
@@ -99,7 +104,7 @@ def test_a_model_that_cannot_be_loaded_is_failed_and_not_tried_again(life: Life)
 
 def test_a_refusal_before_any_worker_was_begun_leaves_none_to_stop(life: Life) -> None:
     life(LoadRequested())
-    assert life(LoadRefused("gpu: 9 does not exist", worker_runs=False)) == []
+    assert life(LoadRefused("gpu: 9 does not exist", worker_runs=False)) == [GONE]
     assert not life.supervision.worker_runs
 
 
@@ -111,17 +116,40 @@ def test_a_failed_model_is_loaded_again_when_asked_for(life: Life) -> None:
     assert (life.state, life.supervision.reason) == (ModelState.LOADING, None)
 
 
-def test_a_worker_that_dies_takes_its_prompts_along_and_comes_back(ready: Life) -> None:
-    assert ready(DIED) == [EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")]
+def test_the_prompts_of_a_worker_that_dies_wait_until_it_is_back(ready: Life) -> None:
+    assert ready(DIED) == [StrandPrompts(blamed=True)]
     assert ready.announced == [EventKind.WORKER_DIED]
     assert ready.state is ModelState.LOADING
     assert ready.supervision.reason == "its worker was killed by SIGKILL"
     assert ready.supervision.worker_died
     assert ready(TimePassed(), after_s=0.01) == []
     assert ready(TimePassed(), after_s=LIMITS.first_backoff_s) == [SpawnWorker()]
-    ready(WorkerReady())
+    assert ready(WorkerReady()) == [CarryOnPrompts()]
     assert ready.supervision.restarts == 1
     assert not ready.supervision.worker_died
+
+
+def test_a_prompt_is_blamed_only_for_what_it_can_have_done(ready: Life) -> None:
+    assert ready(WorkerExited("was killed by SIGKILL", from_outside=True)) == [StrandPrompts(blamed=False)]
+    ready(TimePassed(), after_s=LIMITS.first_backoff_s)
+    ready(WorkerReady())
+    assert ready(KillWanted("kept memory")) == [KillWorker()]
+    assert ready(DIED) == [StrandPrompts(blamed=False)]
+    ready(TimePassed(), after_s=2 * LIMITS.first_backoff_s)
+    ready(WorkerReady())
+    ready(HeartbeatHeard(7, busy=True))
+    ready(HeartbeatHeard(7, busy=True), after_s=LIMITS.step_timeout_s - 1)
+    ready(HeartbeatHeard(7, busy=True), after_s=2)
+    assert ready(TimePassed()) == [KillWorker()]
+    assert ready(WorkerExited("was killed by SIGKILL", from_outside=True)) == [StrandPrompts(blamed=True)]
+
+
+def test_too_many_crashes_in_a_row_end_the_prompts(life: Life) -> None:
+    life = Life(max_restarts=0)
+    life(LoadRequested())
+    life(WorkerReady())
+    assert life(DIED) == [GONE]
+    assert life.state is ModelState.FAILED
 
 
 def test_each_crash_in_a_row_doubles_the_wait_up_to_a_limit() -> None:
@@ -198,9 +226,9 @@ def test_a_step_that_takes_too_long_is_a_hang(ready: Life) -> None:
 def test_what_a_dead_worker_logged_last_is_for_the_operator_alone(ready: Life, draining: bool) -> None:
     if draining:
         ready(UnloadRequested(30, live_prompts=1))
-    (ended,) = ready(WorkerExited("exited with status 1: KeyError: 'a secret'"))
-    assert isinstance(ended, EndPrompts)
-    assert "secret" not in ended.message
+    told = ready(WorkerExited("exited with status 1: KeyError: 'a secret'"))
+    assert told == ([GONE] if draining else [StrandPrompts(blamed=True)])
+    assert "secret" not in GONE.message
     if not draining:
         assert "secret" in (ready.supervision.reason or "")
         assert any("secret" in order.message for order in ready.orders if isinstance(order, Announce))
@@ -244,7 +272,7 @@ def test_an_idle_model_stops_at_once(ready: Life) -> None:
 def test_prompts_that_outlast_the_draining_are_ended(ready: Life) -> None:
     ready(UnloadRequested(5, live_prompts=1))
     assert ready(TimePassed(), after_s=6) == [
-        EndPrompts("the model chat was unloaded", "model_unloaded"),
+        UNLOADED,
         StopWorker(),
     ]
 
@@ -265,13 +293,13 @@ def test_a_worker_that_does_not_stop_is_killed(ready: Life) -> None:
 
 def test_a_worker_that_dies_while_draining_ends_its_prompts_and_is_not_restarted(ready: Life) -> None:
     ready(UnloadRequested(30, live_prompts=1))
-    assert ready(DIED) == [EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")]
+    assert ready(DIED) == [GONE]
     assert ready.state is ModelState.UNLOADED
 
 
 def test_unloading_a_loading_model_kills_its_worker(life: Life) -> None:
     life(LoadRequested())
-    assert life(UnloadRequested(30, live_prompts=0)) == [KillWorker()]
+    assert life(UnloadRequested(30, live_prompts=0)) == [UNLOADED, KillWorker()]
     assert life(WorkerReady()) == []
     life(DIED)
     assert life.state is ModelState.UNLOADED
@@ -279,7 +307,7 @@ def test_unloading_a_loading_model_kills_its_worker(life: Life) -> None:
 
 def test_unloading_a_model_that_waits_for_its_restart_ends_the_wait(ready: Life) -> None:
     ready(DIED)
-    assert ready(UnloadRequested(30, live_prompts=0)) == []
+    assert ready(UnloadRequested(30, live_prompts=0)) == [UNLOADED]
     assert ready.state is ModelState.UNLOADED
     assert ready(TimePassed(), after_s=1000) == []
 

@@ -115,11 +115,13 @@ async def collect(stream: PromptStream) -> list[Output]:
     return outputs
 
 
-async def first_token(stream: PromptStream) -> None:
-    """Take outputs until the prompt has produced a token."""
+async def first_token(stream: PromptStream) -> list[Output]:
+    """Take outputs until the prompt has produced a token; returns them."""
+    outputs: list[Output] = []
     async with asyncio.timeout(PATIENCE_S):
-        while not any(isinstance(output, Tokens) for output in await stream.take()):
-            pass
+        while not any(isinstance(output, Tokens) for output in outputs):
+            outputs += await stream.take()
+    return outputs
 
 
 def ending(outputs: list[Output]) -> Finished:

@@ -87,7 +87,8 @@ class LlmEngine:
         ids, echo = parts.encoder.encode(request)
         room = self.footprint.max_context - len(ids)
         output = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
-        scheduled = ScheduledPrompt(id=prompt.id, tokens=len(ids), max_tokens=len(ids) + output)
+        tokens = len(ids) + len(prompt.produced_ids)
+        scheduled = ScheduledPrompt(id=prompt.id, tokens=tokens, max_tokens=len(ids) + output)
         sequence = Sequence(
             scheduled=scheduled,
             token_ids=ids,
@@ -96,12 +97,13 @@ class LlmEngine:
             sampler=SamplerState(sampling, ids, parts.vocabulary_size, parts.device.torch_device),
             detokenizer=parts.vocabulary.detokenizer(ids),
             stops=StopStrings(sampling.stop),
-            echo=echo,
+            echo="" if prompt.produced_ids else echo,
         )
+        sequence.replay(prompt.produced_ids)
         self.sequences.add(sequence)
         self._parking.wake()
         self.tend()
-        return Accepted(prompt.id, input_tokens=len(ids))
+        return Accepted(prompt.id, input_tokens=sequence.input_tokens)
 
     def cancel(self, prompt_id: str) -> None:
         """Forget a prompt; its blocks are free when this returns, or when copies under way have arrived."""

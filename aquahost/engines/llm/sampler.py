@@ -47,6 +47,12 @@ class SamplerState:
         """Next number of the prompt's stream, in [0, 1): one a token, whatever else is in the batch."""
         return self._random.random()
 
+    def replay(self, token_id: int) -> None:
+        """Stand as after choosing `token_id`."""
+        if not self.is_greedy:
+            self.draw()
+        self.observe(token_id)
+
     def adjust(self, row: torch.Tensor) -> None:
         """Apply penalties and bias to the prompt's logits in place."""
         sampling = self._sampling

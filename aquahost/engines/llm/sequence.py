@@ -44,6 +44,12 @@ class Sequence:
         """Tokens produced, the end token included."""
         return len(self.token_ids) - self.input_tokens
 
+    def replay(self, token_ids: list[int]) -> None:
+        """Stand where the reply stood after these tokens, which were shown already."""
+        for token_id in token_ids:
+            self.accept(token_id)
+            self.sampler.replay(token_id)
+
     def accept(self, token_id: int) -> tuple[str, FinishReason | None]:
         """Add a token; returns the text that may be shown and why the reply ended, if it did."""
         self.token_ids.append(token_id)
