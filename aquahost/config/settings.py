@@ -116,11 +116,25 @@ class HostSettings(_Settings):
     """Key for control routes over TCP; without it they answer on the Unix socket alone."""
 
 
+class Policy(StrEnum):
+    """How prompts share a model."""
+
+    FAIR = "fair"
+    """In time slices: tenants by weight, then prompts, by the device time they have had."""
+    FCFS = "fcfs"
+    """First come, first served, with admission control, as classic engines do."""
+    PRIORITY = "priority"
+    """As fair, but prompts of a smaller `priority` number go before all others."""
+
+
 class SchedulerSettings(_Settings):
     """How prompts share a model."""
 
-    policy: Literal["fcfs"] = "fcfs"
-    """First come, first served, with admission control."""
+    policy: Policy = Policy.FCFS
+    """"fair": in time slices, tenants by weight, then prompts. "fcfs": first come, first served, with admission control.
+    "priority": as fair, but a request's smaller `priority` number goes first."""
+    paging_budget: float = Field(default=0.1, gt=0, le=1)
+    """Most of the device's time that may go by paging prompts out and in; slices are as short as that allows."""
     step_tokens: int = Field(default=512, ge=16)
     """Most tokens in one step of a language model, prefill chunks included."""
     max_batch: int = Field(default=64, ge=1)
@@ -151,6 +165,8 @@ class TenantSettings(_Settings):
 
     key: str = Field(min_length=8)
     """Bearer token of the HTTP API."""
+    weight: float = Field(default=1.0, gt=0, le=1e6)
+    """Share of a model that is fought over, in proportion to others' weights."""
 
 
 class ToySettings(_Settings):
@@ -182,6 +198,8 @@ class ModelSettings(_Settings):
     """Load at start; otherwise with `aquahost load` or at the first prompt."""
     trust_remote_code: bool = False
     """run Python code that comes with the model. Only for sources you trust."""
+    policy: Policy | None = None
+    """how its prompts share it; the default is scheduler.policy."""
     max_queue: int = Field(default=256, ge=1)
     """Live prompts beyond which new ones are answered with 429."""
     max_context: int | None = Field(default=None, ge=8)

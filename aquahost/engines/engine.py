@@ -7,7 +7,7 @@ from typing import Protocol
 
 from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import Accepted, Output, Prompt
-from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Standing
 
 ReportProgress = Callable[[LoadProgress], None]
 """Told how far a load has come; cheap to call often."""
@@ -69,6 +69,10 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats:
         """Figures of this instant; takes microseconds."""
+        ...
+
+    def standings(self) -> list[Standing]:
+        """How each live prompt stands with the scheduler, at this instant."""
         ...
 
     def close(self) -> None:

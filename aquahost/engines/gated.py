@@ -30,7 +30,7 @@ from aquahost.messages.prompts import (
     PromptState,
     StateChanged,
 )
-from aquahost.messages.wire import EngineStats, Footprint
+from aquahost.messages.wire import EngineStats, Footprint, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,10 @@ class GatedEngine:
             host_bytes=self._parking.host_bytes,
             parked=self._parking.where,
         )
+
+    def standings(self) -> list[Standing]:
+        """None yet."""
+        return []
 
     def close(self) -> None:
         """End every prompt and its thread, and give back memory other than the weights' own place."""

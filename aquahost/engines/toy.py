@@ -25,7 +25,7 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
-from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Standing
 
 if TYPE_CHECKING:
     from aquahost.engines.device import EngineDevice
@@ -215,6 +215,10 @@ class ToyEngine:
             steps=self._steps,
             output_tokens=self._output_tokens,
         )
+
+    def standings(self) -> list[Standing]:
+        """None yet."""
+        return []
 
     def close(self) -> None:
         """Forget every prompt."""

@@ -86,6 +86,10 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: Request
     created_s: float
     """`Clock.now_s()` of the daemon when it was accepted; the same clock in every process of the machine."""
+    weight: float = 1.0
+    """The tenant's share, in proportion to others' weights."""
+    priority: int = 0
+    """Under the policy "priority", smaller goes first."""
     produced_ids: list[int] = []
     """Tokens that an earlier worker produced and the client has: the reply goes on after them, as if that worker had
     never ended. Empty for images and sounds, which begin again."""

@@ -117,11 +117,27 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     """Whether the loop is at work, which is whenever it does not wait for messages."""
 
 
+class Standing(msgspec.Struct, frozen=True, array_like=True):
+    """How a live prompt stands with its engine's scheduler, beyond its state."""
+
+    prompt_id: str
+    service_s: float
+    """Device time it has had."""
+    place: str = ""
+    """Where a suspended prompt's KV waits: "GPU 3", "host" or both; empty where it has none there."""
+    position: int = 0
+    """How many prompts go before it, and one; 0 while it takes part in steps."""
+    next_slice_s: float = 0.0
+    """Estimate of when it is its turn; 0 while it is."""
+
+
 class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
     """All that one step produced."""
 
     outputs: list[Output]
     stats: EngineStats | None = None
+    standings: list[Standing] | None = None
+    """Of all live prompts, now and then."""
 
 
 FromWorker = LoadProgress | Ready | LoadFailed | Heartbeat | Outputs | MemoryReport

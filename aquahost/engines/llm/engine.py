@@ -32,7 +32,7 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
-from aquahost.messages.wire import EngineStats, Footprint
+from aquahost.messages.wire import EngineStats, Footprint, Standing
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
 
@@ -194,6 +194,10 @@ class LlmEngine:
             paged=self._tiers.paged(),
             parked=self._parking.where,
         )
+
+    def standings(self) -> list[Standing]:
+        """How each live prompt stands."""
+        return []
 
     def check(self) -> None:
         """Raise AssertionError unless pool, tables and scheduler agree on every block."""
