@@ -131,8 +131,8 @@ class SchedulerSettings(_Settings):
     """How prompts share a model."""
 
     policy: Policy = Policy.FCFS
-    """"fair": in time slices, tenants by weight, then prompts. "fcfs": first come, first served, with admission control.
-    "priority": as fair, but a request's smaller `priority` number goes first."""
+    """"fair": in time slices, tenants by weight, then prompts. "fcfs": first come, first served, with admission
+    control. "priority": as fair, but a request's smaller `priority` number goes first."""
     paging_budget: float = Field(default=0.1, gt=0, le=1)
     """Most of the device's time that may go by paging prompts out and in; slices are as short as that allows."""
     step_tokens: int = Field(default=512, ge=16)
