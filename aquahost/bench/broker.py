@@ -123,7 +123,7 @@ class _Node:
 
     def _obey(self, instruction: Instruction) -> None:
         match instruction:
-            case GrantLease(worker, lease_id, _, nbytes):
+            case GrantLease(worker, lease_id, _, nbytes, _):
                 self._held[lease_id] = nbytes
                 self._answers.append(LeaseMapped(lease_id, worker))
             case RecallLease(worker, lease_id, keep_bytes):

@@ -93,8 +93,8 @@ class LentEngine:
     def _tell(self, event: events.BrokerEvent) -> None:
         for said in self._broker.handle(event, self.clock.now_s()):
             match said:
-                case instructions.GrantLease(_, lease_id, donor, nbytes):
-                    self._for_engine.append(memory.LeaseGranted(lease_id, donor, nbytes))
+                case instructions.GrantLease(_, lease_id, donor, nbytes, rate):
+                    self._for_engine.append(memory.LeaseGranted(lease_id, donor, nbytes, rate))
                 case instructions.RecallLease(_, lease_id, keep_bytes, deadline_s):
                     self._for_engine.append(memory.LeaseRecalled(lease_id, keep_bytes, deadline_s))
                 case instructions.SettleClaim(worker, nbytes) if worker == _BORROWER:

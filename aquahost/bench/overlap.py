@@ -108,7 +108,7 @@ class _Pawn:
         self._device = EngineDevice(lent.driver, 0)
         self._memory = KvMemory(self._device, layout, entry)
         if tier == "peer":
-            self._memory.map_lease(1, 1, self._memory.host_chunks * self._memory.chunk_bytes)
+            self._memory.map_lease(1, 1, self._memory.host_chunks * self._memory.chunk_bytes, 0.0)
         self._ways = {(Tier.LOCAL, Tier(tier)), (Tier(tier), Tier.LOCAL)}
         self._residence = Residence()
         self._pager = Pager(self._memory, self._device, list)

@@ -102,7 +102,7 @@ def _prompt(tier: str) -> Iterator[_PagedPrompt]:
         memory = KvMemory(device, layout, settings)
         try:
             if tier == "peer":
-                memory.map_lease(1, 1, _KV_BYTES)
+                memory.map_lease(1, 1, _KV_BYTES, 0.0)
             yield _PagedPrompt(memory, Pager(memory, device, list))
         finally:
             memory.close()

@@ -253,8 +253,8 @@ class Lending:
 
     def _carry_out(self, said: instructions.Instruction, now_s: float) -> None:
         match said:
-            case instructions.GrantLease(worker, lease_id, donor, nbytes):
-                self._send(worker, memory.LeaseGranted(lease_id, donor, nbytes))
+            case instructions.GrantLease(worker, lease_id, donor, nbytes, bytes_per_s):
+                self._send(worker, memory.LeaseGranted(lease_id, donor, nbytes, bytes_per_s))
             case instructions.RecallLease(worker, lease_id, keep_bytes, deadline_s):
                 self._recalls.begin(lease_id, now_s)
                 self._send(worker, memory.LeaseRecalled(lease_id, keep_bytes, deadline_s))

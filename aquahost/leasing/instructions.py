@@ -15,6 +15,8 @@ class GrantLease:
     lease_id: int
     donor: int
     nbytes: int
+    bytes_per_s: float
+    """Of the link between borrower and donor, in the slower direction."""
 
 
 @dataclass(frozen=True, slots=True)

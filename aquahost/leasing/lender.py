@@ -50,7 +50,8 @@ class Lender:
                 )
         grants = share_out(wants, rooms) if wants else {}
         for (worker_id, donor), nbytes in grants.items():
-            self._grant(worker_id, donor, nbytes, now_s, out)
+            rate = links.between(self._ledger.workers[worker_id].gpu, donor)
+            self._grant(worker_id, donor, nbytes, rate, now_s, out)
         return grants
 
     def _rooms(self, donors: Collection[int], least_bytes: int, now_s: float) -> dict[int, int]:
@@ -58,9 +59,11 @@ class Lender:
         rooms = {donor: gpus[donor].lendable_bytes(headroom_bytes, now_s) for donor in donors}
         return {donor: room for donor, room in rooms.items() if room >= least_bytes}
 
-    def _grant(self, worker_id: int, donor: int, nbytes: int, now_s: float, out: list[Instruction]) -> None:
+    def _grant(
+        self, worker_id: int, donor: int, nbytes: int, bytes_per_s: float, now_s: float, out: list[Instruction]
+    ) -> None:
         worker = self._ledger.workers[worker_id]
         lease = self._ledger.grant(donor, worker, nbytes, now_s)
-        out.append(GrantLease(worker_id, lease.id, donor, nbytes))
+        out.append(GrantLease(worker_id, lease.id, donor, nbytes, bytes_per_s))
         message = f"{worker.name} borrows {format_bytes(nbytes)} of GPU {donor} (lease {lease.id})"
         out.append(Announce(EventKind.LEASE_GRANTED, message, worker.name))

@@ -75,6 +75,8 @@ class LeaseGranted(msgspec.Struct, frozen=True, tag="lease_granted"):
     lease_id: int
     donor: int
     nbytes: int
+    bytes_per_s: float = 0.0
+    """Rate of the link to that GPU, in the slower direction; 0 where it is not known."""
 
 
 class LeaseRecalled(msgspec.Struct, frozen=True, tag="lease_recalled"):

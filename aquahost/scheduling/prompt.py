@@ -25,6 +25,11 @@ class ScheduledPrompt:
     """One live prompt; changed by its scheduler alone."""
 
     id: str
+    tenant: str = ""
+    weight: float = 1.0
+    """The tenant's."""
+    level: int = 0
+    """Under the policy "priority": smaller goes first."""
     tokens: int
     """Tokens known so far: the input and what was produced."""
     max_tokens: int
@@ -36,8 +41,16 @@ class ScheduledPrompt:
     local: int = 0
     """Those of them that lie on the model's own GPU, or are taken there."""
     stand: Stand = Stand.WAITING
+    hosted: int = 0
+    """Those of its blocks that lie in host memory, as far as is known."""
     arrival: int = 0
     """Its place in the order of arrival."""
+    has_begun: bool = False
+    """Whether it has produced a token."""
+    since_s: float = 0.0
+    """When it began to stand as it does: to run, or to wait."""
+    yielded: int = 0
+    """Tokens it has produced since it last came in."""
 
     @property
     def remaining(self) -> int:

@@ -12,6 +12,7 @@ from aquahost.engines.llm.tiers import Tier
 from aquahost.messages.memory import Claim, Demand, LeaseFailed, LeaseMapped, LeaseReturned
 from aquahost.messages.prompts import Finished, Output, PromptState, StateChanged
 from aquahost.scheduling.prompt import Stand
+from aquahost.scheduling.step_room import StepRoom
 from aquahost_cuda.arena import Arena, ChunkMove
 from aquahost_cuda.driver import Faults, SlowLink
 from aquahost_cuda.emulated.faults import inject
@@ -76,13 +77,10 @@ def test_what_was_written_out_once_is_not_written_again(host: Make) -> None:
 
 def suspend(engine: LlmEngine, prompt_id: str) -> None:
     """Make the scheduler take a running prompt out, as it does for want of blocks."""
-    from aquahost.scheduling.plan import StepPlan
-
     scheduler = engine.sequences._scheduler
-    plan = StepPlan()
-    scheduler._room = engine.sequences.tiers.room()
-    scheduler._give_way(plan, engine.sequences[prompt_id].scheduled)
-    assert plan.paged_out
+    step = StepRoom(scheduler.prompts, scheduler._sizes, engine.sequences.tiers.room(), budget=0)
+    step.give_way(engine.sequences[prompt_id].scheduled)
+    assert step.plan.paged_out
     engine.sequences._page_out(engine.sequences[prompt_id])
 
 

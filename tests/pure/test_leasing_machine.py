@@ -75,7 +75,7 @@ class HonestWorker:
                 self.desk.on_memory(ClaimSettled(nbytes))
             case RefuseClaim(_, nbytes, available_bytes):
                 self.desk.on_memory(ClaimRefused(nbytes, available_bytes))
-            case GrantLease(_, lease_id, donor, nbytes):
+            case GrantLease(_, lease_id, donor, nbytes, _):
                 if lease_id % 7 == 0:
                     return [LeaseFailed(lease_id, "out of memory", self.id)]
                 self.leases[lease_id] = [donor, nbytes]

@@ -6,13 +6,12 @@ import numpy as np
 import torch
 
 from aquahost.engines.failures import out_of_memory
+from aquahost.engines.llm.arrival import make_sequence
 from aquahost.engines.llm.batch import ChunkInput, pack
 from aquahost.engines.llm.engine_parts import EngineParts
 from aquahost.engines.llm.live_sequences import LiveSequences
-from aquahost.engines.llm.sampler import Choices, SamplerState, TopLogprobs, sample
-from aquahost.engines.llm.sampling_rules import check_sampling
+from aquahost.engines.llm.sampler import Choices, TopLogprobs, sample
 from aquahost.engines.llm.sequence import Sequence
-from aquahost.engines.llm.stopping import StopStrings
 from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.parking import Parking
 from aquahost.engines.workspace import NoRoomError, Workspace
@@ -27,7 +26,6 @@ from aquahost.messages.prompts import (
     Prompt,
     PromptState,
     StateChanged,
-    TextRequest,
     TokenChoice,
     TokenLogprob,
     Tokens,
@@ -77,29 +75,9 @@ class LlmEngine:
 
     def submit(self, prompt: Prompt) -> Accepted:
         """Tokenise and queue a prompt. Raises InvalidRequestError, naming the field, if it can't be served."""
-        request = prompt.request
-        if not isinstance(request, TextRequest):
-            raise InvalidRequestError(f"{prompt.model} is a language model; it takes text", param="model")
         if prompt.id in self.sequences:
             raise InvalidRequestError(f"prompt {prompt.id} is live already", param="id")
-        sampling, parts = request.sampling, self._parts
-        check_sampling(sampling, parts.vocabulary_size)
-        ids, echo = parts.encoder.encode(request)
-        room = self.footprint.max_context - len(ids)
-        output = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
-        tokens = len(ids) + len(prompt.produced_ids)
-        scheduled = ScheduledPrompt(id=prompt.id, tokens=tokens, max_tokens=len(ids) + output)
-        sequence = Sequence(
-            scheduled=scheduled,
-            token_ids=ids,
-            input_tokens=len(ids),
-            end_ids=frozenset() if sampling.ignore_eos else parts.end_ids,
-            sampler=SamplerState(sampling, ids, parts.vocabulary_size, parts.device.torch_device),
-            detokenizer=parts.vocabulary.detokenizer(ids),
-            stops=StopStrings(sampling.stop),
-            echo="" if prompt.produced_ids else echo,
-        )
-        sequence.replay(prompt.produced_ids)
+        sequence = make_sequence(prompt, self._parts)
         self.sequences.add(sequence)
         self._parking.wake()
         self.tend()
@@ -152,6 +130,7 @@ class LlmEngine:
         if not (len(self.sequences) and self._parking.is_awake and self._has_room):
             self._idle_step = True
             return outputs + self.sequences.take_changes()
+        began_s = self._desk.clock.now_s()
         plan = self.sequences.plan()
         outputs += self.sequences.take_changes()
         self._idle_step = plan.is_empty
@@ -167,6 +146,7 @@ class LlmEngine:
             choices = sample(logits, [sequence.sampler for sequence in choosing])
         self._advance(plan, choosing, choices)
         self.sequences.charge_reads(plan)
+        self._scheduler.commit(plan, self._desk.clock.now_s() - began_s)
         for row, (sequence, token_id) in enumerate(zip(choosing, choices.token_ids, strict=True)):
             if token_id < 0:
                 outputs.append(self._fail(sequence))
@@ -196,8 +176,8 @@ class LlmEngine:
         )
 
     def standings(self) -> list[Standing]:
-        """How each live prompt stands."""
-        return []
+        """How each live prompt stands with the scheduler."""
+        return self.sequences.standings()
 
     def check(self) -> None:
         """Raise AssertionError unless pool, tables and scheduler agree on every block."""
@@ -233,7 +213,6 @@ class LlmEngine:
         tables.last_tokens[decoded] = choices.token_ids
         for chunk in plan.chunks:
             tables.computed[self.sequences[chunk.prompt.id].slot] += chunk.count
-        self._scheduler.commit(plan)
         self._steps += 1
 
     def _deliver(self, sequence: Sequence, token_id: int, top: TopLogprobs | None, outputs: list[Output]) -> None:

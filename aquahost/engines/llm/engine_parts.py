@@ -11,7 +11,7 @@ from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.runner import ModelRunner
 from aquahost.engines.llm.tokenization import PromptEncoder
 from aquahost.messages.wire import Footprint
-from aquahost.scheduling.fcfs import FcfsScheduler
+from aquahost.scheduling.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class EngineParts:
     runner: ModelRunner
     memory: KvMemory
     tables: BlockTables
-    scheduler: FcfsScheduler
+    scheduler: Scheduler
     encoder: PromptEncoder
     vocabulary: Vocabulary
     footprint: Footprint

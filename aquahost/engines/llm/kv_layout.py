@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from aquahost.engines.device import EngineDevice
+from aquahost.errors import LoadError
+from aquahost.units import format_bytes
+
+_DEFAULT_SHARE = 0.8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvLayout:
@@ -36,3 +42,17 @@ class KvLayout:
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold this many tokens."""
         return -(-tokens // self.block_tokens)
+
+
+def local_kv_bytes(wanted_bytes: int | None, device: EngineDevice, layout: KvLayout) -> int:
+    """KV memory on the model's own GPU: what its entry asks for, or most of what is free.
+
+    Raises LoadError if that holds no block.
+    """
+    wanted = int(device.claimable_bytes() * _DEFAULT_SHARE) if wanted_bytes is None else wanted_bytes
+    if wanted < layout.block_bytes:
+        raise LoadError(
+            f"{format_bytes(wanted)} of KV memory hold no block; one block of {layout.block_tokens} tokens takes "
+            f"{format_bytes(layout.block_bytes)} (set kv_bytes or block_tokens, or use a larger GPU)"
+        )
+    return wanted

@@ -104,7 +104,7 @@ class KvLeases:
             self._desk.report(LeaseReturned(granted.lease_id, granted.nbytes))
             return
         try:
-            self._memory.map_lease(granted.lease_id, granted.donor, granted.nbytes)
+            self._memory.map_lease(granted.lease_id, granted.donor, granted.nbytes, granted.bytes_per_s)
         except (DriverError, ValueError) as error:
             logger.warning("lease %d on GPU %d can't be mapped: %s", granted.lease_id, granted.donor, error)
             self._desk.report(LeaseFailed(granted.lease_id, str(error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from aquahost.engines.device import EngineDevice
 from aquahost.engines.llm.block_pool import BlockPool
 from aquahost.engines.llm.block_tables import Ints
 from aquahost.engines.llm.kv_cache import KvCache
-from aquahost.engines.llm.kv_layout import KvLayout
+from aquahost.engines.llm.kv_layout import KvLayout, local_kv_bytes
 from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import Part
-from aquahost.errors import LoadError
 from aquahost.units import format_bytes
 from aquahost_cuda.arena import Arena
 from aquahost_cuda.check import DriverError
@@ -26,7 +25,6 @@ from aquahost_cuda.vmm import Location
 
 logger = logging.getLogger(__name__)
 
-_DEFAULT_SHARE = 0.8
 _DEFAULT_TIMES_LOCAL = 4
 _NOWHERE = -2
 _TAKEN = -3
@@ -38,7 +36,9 @@ class LeasedChunks:
     """A lease that is mapped."""
 
     donor: int
-    chunks: set[int] = field(default_factory=set)
+    chunks: set[int]
+    bytes_per_s: float
+    """Of the link to the donor; 0 where it is not known."""
 
 
 class KvMemory:
@@ -53,7 +53,7 @@ class KvMemory:
         self.layout = layout
         self.block_bytes = layout.block_bytes
         self.chunk_bytes = device.chunk_bytes(layout.block_bytes)
-        self.local_blocks = _local_bytes(device, layout, settings) // layout.block_bytes
+        self.local_blocks = local_kv_bytes(settings.kv_bytes, device, layout) // layout.block_bytes
         """Blocks that the model's own GPU holds when all local chunks are mapped."""
         self.pool = BlockPool(self.chunk_bytes // layout.block_bytes)
         self.local_chunks = -(-self.local_blocks // self.pool.chunk_blocks)
@@ -148,11 +148,17 @@ class KvMemory:
 
     # -- leased and host memory --------------------------------------------------------------------------------
 
-    def map_lease(self, lease_id: int, donor: int, nbytes: int) -> None:
+    @property
+    def peer_block_s(self) -> float | None:
+        """Time that the slowest link of the leases takes for a block; None where that is not known."""
+        rates = [lease.bytes_per_s for lease in self.leases.values()]
+        return self.block_bytes / min(rates) if rates and min(rates) > 0 else None
+
+    def map_lease(self, lease_id: int, donor: int, nbytes: int, bytes_per_s: float) -> None:
         """Take leased memory. Raises DriverError, or ValueError where the range has no room; nothing is mapped then."""
         chunks = self._vacant_remote(nbytes // self.chunk_bytes)
         self.arena.map(chunks, Location.device(donor))
-        self.leases[lease_id] = LeasedChunks(donor, set(chunks))
+        self.leases[lease_id] = LeasedChunks(donor, set(chunks), bytes_per_s)
         for chunk in chunks:
             self._places[chunk] = donor
             self.pool.add(chunk, Tier.PEER, group=donor)
@@ -248,6 +254,12 @@ class KvMemory:
             if place != own
         }
 
+    def places_of(self, block_ids: list[int]) -> str:
+        """Where these blocks lie beside the model's own GPU, for people: "GPU 3", "host", "GPU 2, host"."""
+        places = set(self._places[np.array(block_ids, dtype=np.int64) // self.pool.chunk_blocks].tolist())
+        donors = sorted(place for place in places if place >= 0 and place != self._device.gpu_index)
+        return ", ".join([*(f"GPU {donor}" for donor in donors), *(["host"] if HOST in places else [])])
+
     def close(self) -> None:
         """Unmap the arena; its tensors must not be used any more."""
         self._device.finish_work()
@@ -281,15 +293,3 @@ class KvMemory:
             except DriverError:
                 self._places[chunk] = _TAKEN
         del self.leases[lease_id]
-
-
-def _local_bytes(device: EngineDevice, layout: KvLayout, settings: ModelSettings) -> int:
-    wanted = settings.kv_bytes
-    if wanted is None:
-        wanted = int(device.claimable_bytes() * _DEFAULT_SHARE)
-    if wanted < layout.block_bytes:
-        raise LoadError(
-            f"{format_bytes(wanted)} of KV memory hold no block; one block of {layout.block_tokens} tokens takes "
-            f"{format_bytes(layout.block_bytes)} (set kv_bytes or block_tokens, or use a larger GPU)"
-        )
-    return wanted

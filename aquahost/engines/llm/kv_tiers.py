@@ -15,12 +15,14 @@ from aquahost.engines.llm.kv_sizing import (
     local_chunks_wanted,
 )
 from aquahost.engines.llm.pager import Pager
+from aquahost.engines.llm.paging_costs import PagingCosts
 from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import Part
 from aquahost.messages.memory import Demand, MemoryInstruction
 from aquahost.messages.wire import Paged
-from aquahost.scheduling.fcfs import FcfsScheduler, Room
+from aquahost.scheduling.room import Room
+from aquahost.scheduling.scheduler import Scheduler
 from aquahost_cuda.check import DriverError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class KvTiers:
         self,
         memory: KvMemory,
         device: EngineDevice,
-        scheduler: FcfsScheduler,
+        scheduler: Scheduler,
         *,
         residences: Callable[[], Iterable[Residence]],
         lose_chunk: Callable[[int], None],
@@ -50,6 +52,8 @@ class KvTiers:
         self.memory = memory
         self.pager = Pager(memory, device, residences)
         self.leases = KvLeases(memory, device, residences=residences, lose_chunk=lose_chunk)
+        self.costs = PagingCosts()
+        """What paging was measured to take."""
         self._desk = device.desk
         self._scheduler = scheduler
         self._local = Linger(self._desk.settings.linger_s, memory.local_chunks)
@@ -81,6 +85,8 @@ class KvTiers:
             self.pager.remote_room(),
             more=self._more_is_coming,
             in_haste=self.leases.is_recalled,
+            peer=self.memory.pool.free(Tier.PEER),
+            costs=self.costs.costs(self.memory.peer_block_s),
         )
 
     def on_memory(self, message: MemoryInstruction) -> None:
@@ -123,7 +129,7 @@ class KvTiers:
 
     def _fit_local(self, now_s: float, *, parked: bool) -> None:
         memory, desk = self.memory, self._desk
-        blocks = self._scheduler.blocks_wanted(LOOKAHEAD_TOKENS)
+        blocks = self._scheduler.blocks_wanted(LOOKAHEAD_TOKENS, memory.local_blocks)
         wish = local_chunks_wanted(blocks, memory.pool.chunk_blocks, memory.local_chunks)
         target = 0 if parked else self._local.update(wish, now_s)
         if desk.refused is not None and self._local_target > memory.mapped_local:  # else it was for another part
@@ -160,8 +166,9 @@ class KvTiers:
         memory = self.memory
         if not memory.borrow_chunks:
             return
-        blocks = self._scheduler.begun_blocks_wanted(LOOKAHEAD_TOKENS)
         local_blocks = memory.local_blocks
+        most = local_blocks + memory.borrow_chunks * memory.pool.chunk_blocks
+        blocks = self._scheduler.begun_blocks_wanted(LOOKAHEAD_TOKENS, most)
         if now_s < self._capped_until_s:
             local_blocks = min(local_blocks, max(0, self._cap_chunks) * memory.pool.chunk_blocks)
         wish = borrowed_chunks_wanted(blocks, local_blocks, memory.pool.chunk_blocks, memory.borrow_chunks)

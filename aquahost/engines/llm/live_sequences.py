@@ -11,14 +11,15 @@ from aquahost.engines.device import EngineDevice
 from aquahost.engines.llm.block_tables import BlockTables
 from aquahost.engines.llm.kv_memory import KvMemory
 from aquahost.engines.llm.kv_tiers import KvTiers
-from aquahost.engines.llm.pager import UnreachableError
+from aquahost.engines.llm.pager import Paging, UnreachableError
 from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.sequence import Sequence
 from aquahost.engines.llm.tiers import Tier
 from aquahost.messages.prompts import Output, PromptState, StateChanged
-from aquahost.scheduling.fcfs import FcfsScheduler
+from aquahost.messages.wire import Standing
 from aquahost.scheduling.plan import Growth, PageIn, StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
+from aquahost.scheduling.scheduler import Scheduler
 from aquahost_cuda.copies import Direction
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class LiveSequences:
     there or back, when its blocks belong to the pager until the copies have arrived.
     """
 
-    def __init__(self, tables: BlockTables, scheduler: FcfsScheduler, memory: KvMemory, device: EngineDevice) -> None:
+    def __init__(self, tables: BlockTables, scheduler: Scheduler, memory: KvMemory, device: EngineDevice) -> None:
         self._tables = tables
         self._scheduler = scheduler
         self._memory = memory
@@ -70,6 +71,8 @@ class LiveSequences:
     def tend(self, *, parked: bool, may_borrow: bool) -> None:
         """Take in the prompts that have got where they were going, and see to the memory."""
         for paging in self.tiers.pager.poll():
+            self._note_cost(paging)
+            self._note_hosted(self._by_id[paging.prompt_id])
             if paging.direction is Direction.OUT:
                 self._scheduler.prompts.left(paging.prompt_id)
             else:
@@ -85,11 +88,31 @@ class LiveSequences:
         changes, self._changes = self._changes, []
         return changes
 
+    def standings(self) -> list[Standing]:
+        """How each prompt stands: what it has had, where its KV waits, and when it may go on."""
+        policy, memory = self._scheduler.policy, self._memory
+        line = {place.prompt_id: place for place in policy.line()}
+        found = []
+        for sequence in self._by_id.values():
+            place = line.get(sequence.id)
+            found.append(
+                Standing(
+                    prompt_id=sequence.id,
+                    service_s=policy.service_s(sequence.id),
+                    place=memory.places_of(sequence.residence.blocks) if sequence.slot < 0 else "",
+                    position=place.position if place else 0,
+                    next_slice_s=place.next_slice_s if place else 0.0,
+                )
+            )
+        return found
+
     # -- a step ------------------------------------------------------------------------------------------------
 
     def plan(self) -> StepPlan:
         """The next step, ready to be computed: its prompts have their slots and blocks."""
-        plan = self._scheduler.plan(self.tiers.room())
+        clock = self.device.desk.clock
+        plan = self._scheduler.plan(self.tiers.room(), clock.now_s())
+        began_s = clock.now_s()
         for prompt in plan.dropped:
             self._release(self._by_id[prompt.id])
             self._tell(prompt, PromptState.SUSPENDED)
@@ -97,6 +120,8 @@ class LiveSequences:
             self._page_out(self._by_id[prompt.id])
         for page_in in plan.paged_in:
             self._page_in(page_in)
+        if moved := len(plan.paged_out) + len(plan.paged_in):
+            self.tiers.costs.note_work((clock.now_s() - began_s) / moved)
         for prompt in plan.admitted:
             self._take_slot(self._by_id[prompt.id])
             self._tell(prompt, PromptState.PREFILLING)
@@ -165,10 +190,24 @@ class LiveSequences:
     def _page_in(self, page_in: PageIn) -> None:
         prompt = page_in.prompt
         sequence = self._by_id[prompt.id]
+        if sequence.slot >= 0:
+            self._leave_slot(sequence)
         try:
             self.tiers.pager.page_in(prompt.id, sequence.residence, prompt.computed, page_in.local)
         except (ValueError, UnreachableError) as error:
             self._give_up(sequence, error)
+
+    def _note_cost(self, paging: Paging) -> None:
+        """Learn what a link takes, from a prompt that has arrived."""
+        if paging.transfer is not None and paging.runs:
+            pool, run = self._pool, paging.runs[0]
+            tier = pool.tier(run.target if paging.direction is Direction.OUT else run.source)
+            blocks = sum(one.blocks for one in paging.runs)
+            self.tiers.costs.note_transfer(tier, blocks, paging.transfer.duration_s)
+
+    def _note_hosted(self, sequence: Sequence) -> None:
+        blocks = sequence.residence.blocks
+        sequence.scheduled.hosted = sum(self._pool.tier(block) is Tier.HOST for block in blocks)
 
     def _give_up(self, sequence: Sequence, error: Exception) -> None:
         """Paging a prompt failed before it began: it is computed again, and memory out of reach is reported."""
@@ -210,6 +249,8 @@ class LiveSequences:
             return None
         self._tables.append(sequence.slot, block_ids)
         sequence.residence.append(block_ids)
+        if growth.remote:
+            self._note_hosted(sequence)
         return block_ids[-1]
 
     def _lose_chunk(self, chunk: int) -> None:

@@ -31,7 +31,9 @@ from aquahost.engines.quiet import quiet_transformers
 from aquahost.engines.source import resolve_source
 from aquahost.errors import LoadError
 from aquahost.messages.wire import Footprint, LoadProgress
-from aquahost.scheduling.fcfs import FcfsScheduler
+from aquahost.scheduling.policies import make_policy
+from aquahost.scheduling.scheduler import Scheduler
+from aquahost.scheduling.sizes import Sizes
 
 
 def load_llm(
@@ -104,7 +106,7 @@ def _assemble(
         runner=runner,
         memory=memory,
         tables=tables,
-        scheduler=_scheduler(scheduler, memory),
+        scheduler=_scheduler(settings, scheduler, memory),
         encoder=PromptEncoder(
             tokenizer,
             vocabulary,
@@ -122,13 +124,14 @@ def _assemble(
     return LlmEngine(parts)
 
 
-def _scheduler(settings: SchedulerSettings, memory: KvMemory) -> FcfsScheduler:
-    return FcfsScheduler(
+def _scheduler(model: ModelSettings, settings: SchedulerSettings, memory: KvMemory) -> Scheduler:
+    sizes = Sizes(
         most_blocks=memory.sure_blocks,
         block_tokens=memory.layout.block_tokens,
         step_tokens=settings.step_tokens,
         max_batch=settings.max_batch,
     )
+    return Scheduler(sizes, make_policy(model.policy or settings.policy, paging_budget=settings.paging_budget))
 
 
 def _load_config(folder: Path, settings: ModelSettings) -> Any:

@@ -1,0 +1,123 @@
+"""Time slices: whoever has had least goes on next, so that under a burst every prompt starts answering at once."""
+
+from __future__ import annotations
+
+from math import inf
+
+from aquahost.scheduling.fair_step import FairStep, SliceTerms
+from aquahost.scheduling.plan import StepPlan
+from aquahost.scheduling.policy import PlaceInLine
+from aquahost.scheduling.prompt import ScheduledPrompt
+from aquahost.scheduling.service import shares
+from aquahost.scheduling.slicer import Slicer
+from aquahost.scheduling.step_room import StepRoom
+from aquahost.scheduling.virtual_time import VirtualTime
+from aquahost.scheduling.waiting_line import WaitingLine
+
+LEAST_SERVICE_S = 1e-7
+"""A token's least cost, where the clock is too coarse to tell: whoever ran must have had something."""
+SLICING_PERIOD_S = 0.05
+"""How often the slice's length is worked out."""
+
+
+class Fair:
+    """Hierarchical fairness by virtual time, in slices.
+
+    Prompts are exchanged one by one, not all at once: whoever has had its slice gives way to one that has had less, and
+    is paged out while the others compute on. New prompts need not wait for a slice's end: they are prefilled at once.
+    Where a neighbour's link is so fast that reading a prompt's KV in place costs no more than its tokens do, it runs
+    from there, and the batch is not bounded by local memory. When everything fits, nobody gives way.
+    """
+
+    def __init__(self, *, paging_budget: float, by_level: bool = False) -> None:
+        """`by_level`: smaller levels go before all others (the policy "priority")."""
+        self._fairness = VirtualTime()
+        self._line = WaitingLine(self._fairness)
+        self._slicer = Slicer(paging_budget)
+        self._by_level = by_level
+        self._now_s = 0.0
+        self._slice_s = 0.0
+        self._sliced_s = -inf
+        self._residents = 1
+
+    # -- what it is asked --------------------------------------------------------------------------------------
+
+    @property
+    def slice_s(self) -> float:
+        """How long a prompt runs before it has to give way."""
+        return self._slice_s
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Whoever waits for longer goes before everyone else that has begun."""
+        return 2 * (1 + len(self._line) / self._residents) * self._slice_s
+
+    @property
+    def begins_all(self) -> bool:
+        """Every prompt begins soon."""
+        return True
+
+    def service_s(self, prompt_id: str) -> float:
+        """Device seconds that a live prompt has had."""
+        return self._fairness.service_s(prompt_id)
+
+    def line(self) -> list[PlaceInLine]:
+        """In the order of virtual time: in a slice, as many go on as run at a time."""
+        each_s = self._slice_s / self._residents
+        return [PlaceInLine(prompt.id, at, at * each_s) for at, prompt in enumerate(self._line.in_order(), 1)]
+
+    # -- what it is told ---------------------------------------------------------------------------------------
+
+    def add(self, prompt: ScheduledPrompt) -> None:
+        """A prompt arrives with its tenant's weight."""
+        level = prompt.level if self._by_level else 0
+        self._fairness.add(prompt.id, prompt.tenant, weight=prompt.weight, level=level)
+
+    def remove(self, prompt_id: str) -> None:
+        """A prompt has ended."""
+        self._line.discard(prompt_id)
+        self._fairness.remove(prompt_id)
+
+    def waits(self, prompt: ScheduledPrompt) -> None:
+        """It gets into the line."""
+        prompt.since_s = self._now_s
+        self._line.put(prompt)
+
+    def served(self, plan: StepPlan, took_s: float) -> None:
+        """Share the step's time among its prompts, and learn what steps cost."""
+        self._slicer.note_step(plan, took_s)
+        tokens = len(plan.decodes) + sum(chunk.count for chunk in plan.chunks)
+        for prompt, had_s in shares(plan, max(took_s, tokens * LEAST_SERVICE_S)):
+            self._fairness.serve(prompt.id, had_s)
+        for prompt in plan.decodes:
+            prompt.yielded += 1
+        for chunk in plan.chunks:
+            chunk.prompt.yielded += chunk.completes
+
+    # -- a step ------------------------------------------------------------------------------------------------
+
+    def decide(self, step: StepRoom, now_s: float) -> None:
+        """Exchange who runs, then decode and prefill whoever does."""
+        self._now_s = now_s
+        running = step.prompts.running
+        if now_s - self._sliced_s >= SLICING_PERIOD_S:
+            self._slice_s = self._slicer.slice_s(running, step.costs, step.remote)
+            self._sliced_s = now_s
+        self._residents = max(1, len(running))
+        terms = SliceTerms(
+            now_s=now_s, slice_s=self._slice_s, longest_wait_s=self.longest_wait_s, token_s=self._slicer.token_s
+        )
+        fair = FairStep(step, self._fairness, self._line, terms)
+        if len(self._line):
+            fair.let_in()
+        else:
+            fair.bring_home()
+        decoding = [prompt for prompt in running if prompt.remaining == 1 and prompt.computed]
+        prefilling = [prompt for prompt in running if prompt.remaining > 1 or not prompt.computed]
+        fair.decode(decoding)
+        fair.prefill(sorted(prefilling, key=self._prefill_rank))
+
+    def _prefill_rank(self, prompt: ScheduledPrompt) -> tuple[int, float, bool, int]:
+        """A tenant's new prompts first: the time to their first token is what their users feel."""
+        rank = self._fairness.rank(prompt.id)
+        return rank.level, rank.tenant_time, prompt.has_begun, rank.arrival

@@ -1,0 +1,19 @@
+"""The policies by name."""
+
+from __future__ import annotations
+
+from aquahost.scheduling.fair import Fair
+from aquahost.scheduling.fcfs import Fcfs
+from aquahost.scheduling.policy import Policy
+
+
+def make_policy(name: str, *, paging_budget: float) -> Policy:
+    """The policy "fair", "fcfs" or "priority". Raises ValueError for any other name."""
+    match name:
+        case "fair":
+            return Fair(paging_budget=paging_budget)
+        case "priority":
+            return Fair(paging_budget=paging_budget, by_level=True)
+        case "fcfs":
+            return Fcfs()
+    raise ValueError(f"no policy {name!r}; there are fair, fcfs and priority")

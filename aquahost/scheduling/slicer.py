@@ -1,0 +1,56 @@
+"""How long a slice must be, from what steps and paging were measured to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aquahost.scheduling.plan import StepPlan
+from aquahost.scheduling.prompt import ScheduledPrompt
+from aquahost.scheduling.room import Costs
+
+_SMOOTHING = 0.1
+LONGEST_S = 30.0
+
+
+class Slicer:
+    """Measures steps, and picks the shortest slice whose paging stays within a share of the device's time."""
+
+    def __init__(self, paging_budget: float) -> None:
+        self._budget = paging_budget
+        self._decode_token_s = 0.0
+        self._prefill_token_s = 0.0
+
+    def note_step(self, plan: StepPlan, took_s: float) -> None:
+        """A step was computed in so many seconds."""
+        prefilled = sum(chunk.count for chunk in plan.chunks)
+        decoded = len(plan.decodes)
+        if prefilled:
+            self._prefill_token_s = _smooth(self._prefill_token_s, took_s / (prefilled + decoded))
+        elif decoded:
+            self._decode_token_s = _smooth(self._decode_token_s, took_s / decoded)
+
+    @property
+    def token_s(self) -> float:
+        """Device time for one token of a decoding step; while none was seen, of a prefill, where a token costs less."""
+        return self._decode_token_s or self._prefill_token_s
+
+    def slice_s(self, running: Sequence[ScheduledPrompt], costs: Costs, remote: int) -> float:
+        """How long prompts are to run before they give way to others.
+
+        In a slice every running prompt is exchanged once: out goes what is new in its local blocks, in comes another
+        prompt's. With nowhere to page to (`remote` blocks), what must be prefilled again counts instead.
+        """
+        if not running:
+            return 0.0
+        exchange_s = 0.0
+        for prompt in running:
+            block_s = costs.host_block_s if prompt.hosted or costs.peer_block_s is None else costs.peer_block_s
+            if remote < prompt.local or (block_s is None and not remote):
+                exchange_s += prompt.tokens * self._prefill_token_s
+            else:
+                exchange_s += 2 * costs.transfer_s + 2 * prompt.local * (block_s or 0.0)
+        return min(LONGEST_S, exchange_s / self._budget)
+
+
+def _smooth(old: float, new: float) -> float:
+    return new if not old else old + _SMOOTHING * (new - old)
