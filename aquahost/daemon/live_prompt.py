@@ -93,7 +93,8 @@ class LivePrompt:
                 self._begin(now_s)
         elif isinstance(output, StateChanged):
             self._enter(output.state)
-            self.tell(now_s)
+            if output.state in AT_WORK:
+                self.tell(now_s)  # of others more is to be told with the next standing
         elif isinstance(output, Accepted):
             self._input_tokens, self._steps = output.input_tokens, output.steps
             self.is_accepted = True
@@ -107,7 +108,7 @@ class LivePrompt:
         """Tell its reader how it stands, if the reader asked and the words are new."""
         if self._notices is not None and self.is_accepted and self.worker_id is not None:
             words = standing_words(self._state, self._place, self._position, self._next_slice_s)
-            if self._notices.is_news(words, now_s):
+            if self._notices.is_news(self._state, words, now_s):
                 self.stream.feed(Notice(self.id, words))
 
     @property
