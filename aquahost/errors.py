@@ -47,6 +47,7 @@ class RequestError(AquahostError):
         code: str | None = None,
         status: int | None = None,
         retry_after_s: float | None = None,
+        queue_length: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -56,6 +57,8 @@ class RequestError(AquahostError):
         """OpenAI's machine-readable code, such as "context_length_exceeded", or None."""
         self.retry_after_s = retry_after_s
         """Seconds after which the same request may succeed, or None."""
+        self.queue_length = queue_length
+        """Live prompts of the model in whose queue there was no room, or None."""
         if status is not None:
             self.status = status
 

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from aquahost.api.front import Front
 from aquahost.api.image_replies import base64_of
-from aquahost.api.openapi import body_of
+from aquahost.api.openapi import prompts_of
+from aquahost.api.prompt_headers import wants_comments
 from aquahost.api.prompts import PromptGroup
 from aquahost.api.replies import Ask, CollectedResponse, EventStreamResponse, sse_event
 from aquahost.api.schemas_media import SpeechBody
@@ -87,7 +88,14 @@ def add_audio_routes(app: FastAPI, front: Front) -> None:
     async def create_speech(request: Request) -> Response:
         """Make a sound: speech, or music where the model makes music."""
         tenant, body = await front.admit(request, SpeechBody)
-        ask = Ask(daemon=front.daemon, model=body.model, requests=[audio_request(body)], tenant=tenant)
+        ask = Ask(
+            daemon=front.daemon,
+            model=body.model,
+            requests=[audio_request(body)],
+            tenant=tenant,
+            priority=body.priority or 0,
+            comments=wants_comments(request),
+        )
 
         def collector(_: PromptGroup) -> SpeechCollector:
             return SpeechCollector()
@@ -110,7 +118,7 @@ def add_audio_routes(app: FastAPI, front: Front) -> None:
                 "content": {"audio/wav": {}, "text/event-stream": {"schema": {"type": "string"}}},
             }
         },
-        openapi_extra=body_of(SpeechBody),
+        openapi_extra=prompts_of(SpeechBody),
     )
 
 

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from aquahost.api.chat_replies import ChatCollector, ChatCompletion, ChatEncoder
 from aquahost.api.front import Front
-from aquahost.api.openapi import body_of, reply_of
+from aquahost.api.openapi import prompts_of, reply_of
+from aquahost.api.prompt_headers import wants_comments
 from aquahost.api.prompts import PromptGroup
 from aquahost.api.replies import Ask, CollectedResponse, EventStreamResponse
 from aquahost.api.schemas_text import ChatBody
@@ -23,7 +24,14 @@ def add_chat_routes(app: FastAPI, front: Front) -> None:
     async def create_chat_completion(request: Request) -> Response:
         """Continue a conversation, streamed or not."""
         tenant, body = await front.admit(request, ChatBody)
-        ask = Ask(daemon=front.daemon, model=body.model, requests=chat_requests(body), tenant=tenant)
+        ask = Ask(
+            daemon=front.daemon,
+            model=body.model,
+            requests=chat_requests(body),
+            tenant=tenant,
+            priority=body.priority or 0,
+            comments=wants_comments(request),
+        )
         n, created = body.n or 1, int(time.time())
 
         def collector(group: PromptGroup) -> ChatCollector:
@@ -49,7 +57,7 @@ def add_chat_routes(app: FastAPI, front: Front) -> None:
         tags=["OpenAI"],
         response_model=None,
         responses=reply_of(ChatCompletion, stream=True),
-        openapi_extra=body_of(ChatBody),
+        openapi_extra=prompts_of(ChatBody),
     )
 
 

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from aquahost.api.completion_replies import Completion, CompletionCollector, CompletionEncoder
 from aquahost.api.front import Front
-from aquahost.api.openapi import body_of, reply_of
+from aquahost.api.openapi import prompts_of, reply_of
+from aquahost.api.prompt_headers import wants_comments
 from aquahost.api.prompts import PromptGroup
 from aquahost.api.replies import Ask, CollectedResponse, EventStreamResponse
 from aquahost.api.schemas_text import CompletionBody
@@ -32,6 +33,8 @@ def add_completion_routes(app: FastAPI, front: Front) -> None:
             requests=completion_requests(body),
             tenant=tenant,
             count_param="n" if body.n and body.n > 1 else "prompt",
+            priority=body.priority or 0,
+            comments=wants_comments(request),
         )
         prompts, n, created = len(body.prompts()), body.n or 1, int(time.time())
 
@@ -64,7 +67,7 @@ def add_completion_routes(app: FastAPI, front: Front) -> None:
         tags=["OpenAI"],
         response_model=None,
         responses=reply_of(Completion, stream=True),
-        openapi_extra=body_of(CompletionBody),
+        openapi_extra=prompts_of(CompletionBody),
     )
 
 

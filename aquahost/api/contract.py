@@ -21,6 +21,11 @@ class PromptStream(Protocol):
         """The id shown in the queue; `Daemon.cancel` takes it."""
         ...
 
+    @property
+    def queue_length(self) -> int:
+        """Live prompts of its model when it was submitted, itself included."""
+        ...
+
     async def take(self) -> list[Output]:
         """Wait for at least one output and return all there are; [] after the end.
 
@@ -41,8 +46,10 @@ class Daemon(Protocol):
         """What models.yaml says."""
         ...
 
-    def submit(self, model: str, request: Request, *, tenant: str) -> PromptStream:
-        """Queue a prompt."""
+    def submit(
+        self, model: str, request: Request, *, tenant: str, priority: int = 0, notices: bool = False
+    ) -> PromptStream:
+        """Queue a prompt; with `notices` its stream contains a Notice whenever it stands otherwise than before."""
         ...
 
     def cancel(self, prompt_id: str) -> None:

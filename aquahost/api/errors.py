@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -95,9 +96,11 @@ def error_body(error: RequestError) -> bytes:
     )
 
 
-def error_response(error: RequestError) -> Response:
-    """The error as an HTTP reply."""
-    headers: dict[str, str] = {}
+def error_response(error: RequestError, more: Mapping[str, str] | None = None) -> Response:
+    """The error as an HTTP reply, with `more` headers."""
+    headers = dict(more or {})
+    if error.queue_length is not None:
+        headers["x-aquahost-queue-length"] = str(error.queue_length)
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.status == 401:

@@ -14,7 +14,8 @@ from aquahost.api.fields import seed_of
 from aquahost.api.front import Front
 from aquahost.api.image_replies import ImageCollector, ImageEncoder, ImagesReply
 from aquahost.api.media_store import MediaStore
-from aquahost.api.openapi import body_of, reply_of
+from aquahost.api.openapi import prompts_of, reply_of
+from aquahost.api.prompt_headers import wants_comments
 from aquahost.api.prompts import PromptGroup
 from aquahost.api.replies import Ask, CollectedResponse, EventStreamResponse
 from aquahost.api.schemas_media import ImageBody
@@ -30,7 +31,14 @@ def add_image_routes(app: FastAPI, front: Front, store: MediaStore) -> None:
     async def create_images(request: Request) -> Response:
         """Make images, with an event for every step if streamed."""
         tenant, body = await front.admit(request, ImageBody)
-        ask = Ask(daemon=front.daemon, model=body.model, requests=image_requests(body), tenant=tenant)
+        ask = Ask(
+            daemon=front.daemon,
+            model=body.model,
+            requests=image_requests(body),
+            tenant=tenant,
+            priority=body.priority or 0,
+            comments=wants_comments(request),
+        )
         created, output_format = int(time.time()), body.output_format or "png"
 
         def publish(image: Artifact) -> str:
@@ -61,7 +69,7 @@ def add_image_routes(app: FastAPI, front: Front, store: MediaStore) -> None:
         tags=["OpenAI"],
         response_model=None,
         responses=reply_of(ImagesReply, stream=True),
-        openapi_extra=body_of(ImageBody),
+        openapi_extra=prompts_of(ImageBody),
     )
     app.add_api_route("/images/{name}", get_image, methods=["GET"], tags=["Files"], response_class=Response)
 

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from aquahost.api.errors import ErrorReply
+from aquahost.api.prompt_headers import COMMENTS, PROMPT_ID, QUEUE, QUEUE_LENGTH
 
 _REF = "#/components/schemas/"
 
@@ -18,6 +19,22 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route whose JSON body is a `model`."""
     schema = model.model_json_schema(ref_template=_REF + "{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def prompts_of(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that makes prompts of a `model`: `body_of`, and the headers."""
+    wish = {
+        "name": COMMENTS,
+        "in": "header",
+        "required": False,
+        "description": "Has a stream tell in comments how its prompts stand.",
+        "schema": {"type": "string", "enum": [QUEUE]},
+    }
+    headers = {
+        PROMPT_ID: _header("string", "Ids of the prompts, separated by commas; at most eight."),
+        QUEUE_LENGTH: _header("integer", "Live prompts of the model at submission, these included."),
+    }
+    return {**body_of(model), "parameters": [wish], "responses": {"200": {"headers": headers}}}
 
 
 def reply_of(reply: type[msgspec.Struct], *, stream: bool = False) -> dict[int | str, dict[str, Any]]:
@@ -53,6 +70,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 _hoist(content.get("schema", {}), schemas)
     document["components"] = {"schemas": dict(sorted(schemas.items()))}
     return document
+
+
+def _header(kind: str, description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
 
 
 def _struct_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:

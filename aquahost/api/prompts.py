@@ -50,14 +50,24 @@ async def _disconnected(receive: Receive) -> None:
 class PromptGroup:
     """The prompts of one request. A context manager: whatever happens inside, all have ended when it is left."""
 
-    def __init__(self, daemon: Daemon, model: str, requests: Sequence[Request], tenant: str) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        model: str,
+        requests: Sequence[Request],
+        tenant: str,
+        *,
+        priority: int = 0,
+        notices: bool = False,
+    ) -> None:
         """Submit `requests`; raises the daemon's RequestError, having cancelled those already submitted."""
         self._streams: list[PromptStream] = []
         self._feeders: list[asyncio.Task[None]] = []
         self._arrivals: asyncio.Queue[tuple[int, list[Output]]] = asyncio.Queue()
         try:
             for request in requests:
-                self._streams.append(daemon.submit(model, request, tenant=tenant))
+                stream = daemon.submit(model, request, tenant=tenant, priority=priority, notices=notices)
+                self._streams.append(stream)
         except BaseException:
             self.cancel()
             raise
@@ -77,6 +87,16 @@ class PromptGroup:
     def id(self) -> str:
         """The first prompt's id."""
         return self._streams[0].prompt_id
+
+    @property
+    def ids(self) -> list[str]:
+        """Every prompt's id, in order."""
+        return [stream.prompt_id for stream in self._streams]
+
+    @property
+    def queue_length(self) -> int:
+        """Live prompts of the model once the last of these was submitted."""
+        return self._streams[-1].queue_length
 
     @property
     def live(self) -> bool:

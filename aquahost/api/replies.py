@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from aquahost.api.contract import Daemon
-from aquahost.api.errors import error_body
+from aquahost.api.errors import error_body, error_response
 from aquahost.api.keep_alive import KEEP_ALIVE_S, KeepAlive
+from aquahost.api.prompt_headers import prompt_headers
 from aquahost.api.prompts import Batch, ClientGoneError, PromptGroup, while_connected
 from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.prompts import Notice, Output, Request
@@ -48,8 +49,11 @@ class Ask:
     tenant: str
     count_param: str = "n"
     """The request's field that makes them so many."""
+    priority: int = 0
+    comments: bool = False
+    """If they are streamed, tell in comments how they stand."""
 
-    def submit(self) -> PromptGroup:
+    def submit(self, *, streamed: bool) -> PromptGroup:
         """Submit them; raises RequestError. More than the model ever queues at once is no matter of waiting."""
         settings = self.daemon.settings.models.get(self.model)
         if settings is not None and len(self.requests) > settings.max_queue:
@@ -59,7 +63,14 @@ class Ask:
                 param=self.count_param,
                 code="too_many_prompts",
             )
-        return PromptGroup(self.daemon, self.model, self.requests, self.tenant)
+        return PromptGroup(
+            self.daemon,
+            self.model,
+            self.requests,
+            self.tenant,
+            priority=self.priority,
+            notices=streamed and self.comments,
+        )
 
 
 class Collector(Protocol):
@@ -97,16 +108,22 @@ class _PromptResponse(Response, ABC):
     task group per reply.
     """
 
+    streamed: ClassVar[bool]
+
     def __init__(self, ask: Ask) -> None:
         super().__init__()
         self._ask = ask
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._ask.submit() as group:
+        with self._ask.submit(streamed=self.streamed) as group:
             try:
                 await while_connected(self._answer(group, scope, receive, send), receive)
+                return
             except ClientGoneError:
                 return
+            except RequestError as error:
+                failure = error_response(error, prompt_headers(group))
+        await failure(scope, receive, send)
 
     @abstractmethod
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,6 +132,8 @@ class _PromptResponse(Response, ABC):
 
 class CollectedResponse(_PromptResponse):
     """One reply once all prompts have ended."""
+
+    streamed = False
 
     def __init__(self, ask: Ask, collect: Callable[[PromptGroup], Collector]) -> None:
         super().__init__(ask)
@@ -129,11 +148,15 @@ class CollectedResponse(_PromptResponse):
             if not group.live:
                 break
             batch = await group.next()
-        await collector.response()(scope, receive, send)
+        response = collector.response()
+        response.headers.update(prompt_headers(group))
+        await response(scope, receive, send)
 
 
 class EventStreamResponse(_PromptResponse):
     """Server-sent events. Fails with a proper status until all prompts are accepted, then with an error event."""
+
+    streamed = True
 
     def __init__(
         self, ask: Ask, encoder: Callable[[PromptGroup], EventEncoder], *, keep_alive_s: float = KEEP_ALIVE_S
@@ -143,28 +166,35 @@ class EventStreamResponse(_PromptResponse):
         self._keep_alive_s = keep_alive_s
 
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        encoder = self._encoder(group)
+        encoder, ids = self._encoder(group), group.ids
         batch = await group.first()
-        await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + _raw(prompt_headers(group))})
         async with KeepAlive(send, self._keep_alive_s) as body:
             try:
-                await body.send(encoder.start() + _encode(encoder, batch))
+                await body.send(encoder.start() + _encode(encoder, batch, ids))
                 while group.live:
-                    await body.send(_encode(encoder, await group.next()))
+                    await body.send(_encode(encoder, await group.next(), ids))
                 last = encoder.end()
             except RequestError as error:
                 last = b"data: " + error_body(error) + b"\n\n"
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
-def _encode(encoder: EventEncoder, batch: Batch) -> bytes:
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+def _encode(encoder: EventEncoder, batch: Batch, ids: Sequence[str]) -> bytes:
     if len(batch) == 1:
-        return _events(encoder, *batch[0])
-    return b"".join([_events(encoder, index, outputs) for index, outputs in batch])
+        return _events(encoder, *batch[0], ids)
+    return b"".join([_events(encoder, index, outputs, ids) for index, outputs in batch])
 
 
-def _events(encoder: EventEncoder, index: int, outputs: list[Output]) -> bytes:
-    """A prompt's outputs as events; notices as comments, before them."""
+def _events(encoder: EventEncoder, index: int, outputs: list[Output], ids: Sequence[str]) -> bytes:
+    """A prompt's outputs as events; notices as comments, before them, and with its id if the request has several."""
     events = encoder.encode(index, outputs)
-    notices = [b": " + output.text.encode() + b"\n\n" for output in outputs if type(output) is Notice]
-    return b"".join([*notices, events]) if notices else events
+    notices = [output.text for output in outputs if type(output) is Notice]
+    if not notices:
+        return events
+    start = f": {ids[index]}: " if len(ids) > 1 else ": "
+    return b"".join([*((start + text + "\n\n").encode() for text in notices), events])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from aquahost.api.fields import ApiModel, Guidance, Ignored, ModelName, Seed, Steps, refused
+from aquahost.api.fields import ApiModel, Guidance, Ignored, ModelName, Priority, Seed, Steps, refused
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 _Description = Annotated[str, Field(min_length=1, max_length=32_000)]
@@ -26,6 +26,8 @@ class _MediaBody(ApiModel):
     """Extension. What to avoid."""
     seed: Seed | None = None
     """Extension. Makes the result repeatable; image number i draws with seed + i."""
+    priority: Priority | None = None
+    """Extension. Smaller goes first where the model's policy is "priority". Default 0."""
 
 
 class ImageBody(_MediaBody):

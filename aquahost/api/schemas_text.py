@@ -15,6 +15,7 @@ from aquahost.api.fields import (
     LogitBias,
     ModelName,
     Penalty,
+    Priority,
     RepetitionPenalty,
     Seed,
     StopText,
@@ -119,6 +120,8 @@ class _TextBody(ApiModel):
     """Extension. As in transformers; 1 is none."""
     ignore_eos: bool | None = None
     """Extension. Go on to max_tokens; for benchmarks."""
+    priority: Priority | None = None
+    """Extension. Smaller goes first where the model's policy is "priority". Default 0."""
 
     @field_validator("logit_bias")
     @classmethod

@@ -19,8 +19,8 @@ from aquahost.cli.output import (
     write_table,
 )
 from aquahost.cli.surroundings import surroundings
-from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import PromptView
+from aquahost.messages.words import AT_WORK, state_words
 from aquahost.units import format_seconds
 
 _COLUMNS = (
@@ -29,8 +29,10 @@ _COLUMNS = (
     Column("TENANT"),
     Column("STATE"),
     Column("AGE", right=True),
-    Column("FIRST", right=True),
-    Column("DONE"),
+    Column("DONE", right=True),
+    Column("SERVICE", right=True),
+    Column("LINE", right=True),
+    Column("NEXT", right=True),
 )
 
 
@@ -42,11 +44,22 @@ def queue(
 ) -> None:
     """List the live prompts.
 
-    FIRST is the time to the first token or step. What was asked is never shown.
+    STATE is waiting, prefilling, running or suspended; of a suspended prompt whose KV has gone elsewhere it says where:
+    paged to GPU 3, paged to host.
+
+    DONE counts tokens written, or steps of all steps. SERVICE is the device time a prompt has had, AGE the time since
+    it came.
+
+    LINE is its place in line, 1 being next, and NEXT an estimate of when it is its turn: now, or in so long. A dash
+    means that it is not known, or that the prompt is in no line.
+
+    What was asked is never shown.
 
     Examples:
 
       aquahost queue chat
+
+      aquahost queue -o json    # also tokens read, time to first token, ...
 
       aquahost queue -q | xargs aquahost cancel
     """
@@ -66,19 +79,26 @@ def queue(
 
 
 def _row(prompt: PromptView) -> list[Cell | str]:
-    running = prompt.state in (PromptState.RUNNING, PromptState.PREFILLING)
     return [
         prompt.id,
         prompt.model,
         prompt.tenant,
-        Cell(str(prompt.state), GREEN if running else YELLOW),
+        Cell(state_words(prompt.state, prompt.place), GREEN if prompt.state in AT_WORK else YELLOW),
         format_seconds(prompt.age_s),
-        "-" if prompt.first_token_s is None else format_seconds(prompt.first_token_s),
         _done(prompt),
+        format_seconds(prompt.service_s) if prompt.service_s else "-",
+        str(prompt.position or "-"),
+        _next(prompt),
     ]
 
 
 def _done(prompt: PromptView) -> str:
     if prompt.kind in ("image", "audio"):
-        return f"step {prompt.steps_done or 0} of {prompt.steps or '?'}"
-    return f"{prompt.input_tokens} tokens in, {prompt.output_tokens} out"
+        return f"{prompt.steps_done or 0}/{prompt.steps or '?'}"
+    return str(prompt.output_tokens)
+
+
+def _next(prompt: PromptView) -> str:
+    if prompt.position:
+        return format_seconds(prompt.next_slice_s) if prompt.next_slice_s else "soon"
+    return "now" if prompt.state in AT_WORK else "-"

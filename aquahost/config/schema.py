@@ -69,7 +69,7 @@ class Schema:
         if fragment.get("type") == "object":
             keys = self.keys(path)
             return f"keys with values: {', '.join(keys)}" if keys else "names, each with its settings"
-        return " or ".join(_words(branch) for branch in _branches(fragment))
+        return " or ".join(_words(self._follow(branch)) for branch in _branches(fragment))
 
     def unknown_key(self, path: KeyPath) -> str:
         """What to say of a key that does not exist: the nearest valid one, its proper place, or all that exist."""
@@ -140,12 +140,12 @@ def _words(branch: Fragment) -> str:
 
 
 def _range(branch: Fragment) -> str:
-    low, high = branch.get("minimum"), branch.get("maximum")
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
+    low, above, high = branch.get("minimum"), branch.get("exclusiveMinimum"), branch.get("maximum")
     if low is not None:
-        return f", {low} or more"
-    return f" above {branch['exclusiveMinimum']}" if "exclusiveMinimum" in branch else ""
+        return f", {low} or more" if high is None else f" from {low} to {high}"
+    if above is None:
+        return ""
+    return f" above {above}" if high is None else f" above {above}, at most {high:.15g}"
 
 
 def _add_kinds(model: Fragment) -> None:

@@ -90,6 +90,7 @@ class Daemon:
             idle=self._on_idle,
             events=self._events,
             clock=clock,
+            weights={name: tenant.weight for name, tenant in settings.tenants.items()},
         )
         self._supervisor = Supervisor(
             self._models,
@@ -152,13 +153,15 @@ class Daemon:
 
     # -- prompts -----------------------------------------------------------------------------------------------
 
-    def submit(self, model: str, request: Request, *, tenant: str) -> PromptStream:
-        """Queue a request with a model.
+    def submit(
+        self, model: str, request: Request, *, tenant: str, priority: int = 0, notices: bool = False
+    ) -> PromptStream:
+        """Queue a request with a model; with `notices` the stream also tells how it stands.
 
         Raises UnknownModelError, InvalidRequestError for a kind of request that the model does not take,
         QueueFullError, or ModelUnavailableError unless it is ready; an unloaded model begins to load by this.
         """
-        return self._router.submit(model, request, tenant)
+        return self._router.submit(model, request, tenant, priority=priority, notices=notices)
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel a live prompt. Raises UnknownPromptError."""
@@ -259,6 +262,7 @@ class Daemon:
             self._router.on_outputs(worker_id, message.outputs)
             if message.stats is not None:
                 self._supervisor.on_stats(worker_id, message.stats)
+                self._router.on_standings(worker_id, message.standings or [])
         elif isinstance(message, MemoryReport):
             self._supervisor.lending.on_report(worker_id, message)
         else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.messages.prompts import (
     Accepted,
     AudioRequest,
     ImageRequest,
+    Notice,
     Output,
     Progress,
     Prompt,
@@ -18,6 +20,8 @@ from aquahost.messages.prompts import (
     Tokens,
 )
 from aquahost.messages.snapshot import PromptView
+from aquahost.messages.wire import Standing
+from aquahost.messages.words import AT_WORK, standing_words
 
 
 class LivePrompt:
@@ -26,8 +30,14 @@ class LivePrompt:
     __slots__ = (
         "_first_s",
         "_input_tokens",
+        "_next_slice_s",
+        "_notices",
+        "_place",
+        "_position",
         "_produced_ids",
         "_prompt",
+        "_served_s",
+        "_service_s",
         "_state",
         "_steps",
         "_steps_done",
@@ -42,8 +52,10 @@ class LivePrompt:
         "worker_id",
     )
 
-    def __init__(self, prompt: Prompt, stream: PromptStream) -> None:
+    def __init__(self, prompt: Prompt, stream: PromptStream, notices: Notices | None = None) -> None:
+        """With `notices` its reader is told how it stands."""
         self._prompt = prompt
+        self._notices = notices
         self.id = prompt.id
         self.model = prompt.model
         self.tenant = prompt.tenant
@@ -57,6 +69,12 @@ class LivePrompt:
         self.interruptions = 0
         """How often a worker that had it ended."""
         self._state = PromptState.WAITING
+        self._served_s = 0.0
+        """Device time it had from workers that ended."""
+        self._service_s = 0.0
+        self._place = ""
+        self._position: int | None = None
+        self._next_slice_s: float | None = None
         self._input_tokens = 0
         self._produced_ids: list[int] = []
         self._steps_done: int | None = None
@@ -74,10 +92,24 @@ class LivePrompt:
             if self._first_s is None:
                 self._begin(now_s)
         elif isinstance(output, StateChanged):
-            self._state = output.state
+            self._enter(output.state)
+            if output.state in AT_WORK:
+                self.tell(now_s)  # of others more is to be told with the next standing
         elif isinstance(output, Accepted):
             self._input_tokens, self._steps = output.input_tokens, output.steps
             self.is_accepted = True
+
+    def stand(self, standing: Standing) -> None:
+        """Keep how its engine says it stands."""
+        self._service_s, self._place = standing.service_s, standing.place
+        self._position, self._next_slice_s = standing.position, standing.next_slice_s
+
+    def tell(self, now_s: float) -> None:
+        """Tell its reader how it stands, if the reader asked and the words are new."""
+        if self._notices is not None and self.is_accepted and self.worker_id is not None:
+            words = standing_words(self._state, self._place, self._position, self._next_slice_s)
+            if self._notices.is_news(self._state, words, now_s):
+                self.stream.feed(Notice(self.id, words))
 
     @property
     def progress(self) -> int:
@@ -88,8 +120,12 @@ class LivePrompt:
         """Its worker ended, and with it all that was not put out."""
         self.worker_id = None
         self.interruptions += 1
-        self._state = PromptState.WAITING
+        self._enter(PromptState.WAITING)
+        self._served_s += self._service_s
+        self._service_s = 0.0
         self._steps_done = None
+        if self._notices is not None:
+            self._notices.forget()
 
     def to_go_on(self) -> Prompt:
         """What a worker must be given for the reply to go on where it stands."""
@@ -112,11 +148,23 @@ class LivePrompt:
             steps=self._steps,
             first_token_s=self._first_s,
             interruptions=self.interruptions,
+            service_s=self._served_s + self._service_s,
+            place=self._place,
+            position=self._position,
+            next_slice_s=self._next_slice_s,
         )
 
     def _begin(self, now_s: float) -> None:
         self._first_s = now_s - self.created_s
-        self._state = PromptState.RUNNING
+        if self._state is not PromptState.RUNNING:
+            self._enter(PromptState.RUNNING)
+            self.tell(now_s)
+
+    def _enter(self, state: PromptState) -> None:
+        self._state = state
+        # The last standing is of the state before; where it stands in line now is known with the next one.
+        self._place = ""
+        self._position = self._next_slice_s = 0 if state in AT_WORK else None
 
 
 def _kind(request: Request) -> str:

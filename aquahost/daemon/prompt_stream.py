@@ -14,10 +14,12 @@ class PromptStream:
     What the reader has not taken is kept; a prompt's own length bounds it.
     """
 
-    __slots__ = ("_cancel", "_ended", "_pending", "_waiter", "prompt_id")
+    __slots__ = ("_cancel", "_ended", "_pending", "_waiter", "prompt_id", "queue_length")
 
-    def __init__(self, prompt_id: str, cancel: Callable[[str], None]) -> None:
+    def __init__(self, prompt_id: str, cancel: Callable[[str], None], *, queue_length: int = 1) -> None:
         self.prompt_id = prompt_id
+        self.queue_length = queue_length
+        """Live prompts of its model when it came, itself included."""
         self._cancel = cancel
         self._pending: list[Output] = []
         self._waiter: asyncio.Future[None] | None = None

@@ -11,6 +11,7 @@ from aquahost.config.settings import Kind
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
+from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.errors import (
     InvalidRequestError,
@@ -35,7 +36,7 @@ from aquahost.messages.prompts import (
     TextRequest,
 )
 from aquahost.messages.snapshot import ModelState, PromptView
-from aquahost.messages.wire import Cancel, Submit, ToWorker
+from aquahost.messages.wire import Cancel, Standing, Submit, ToWorker
 from aquahost.units import format_seconds
 
 TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] = {
@@ -64,14 +65,19 @@ class Router:
         idle: Callable[[HostedModel], None],
         events: EventLog,
         clock: Clock,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
+        """`weights`: the shares of tenants, by name; 1 for any other."""
         self._models = models
+        self._weights = weights or {}
         self._send = send
         self._want = want
         self._idle = idle
         self._events = events
         self._clock = clock
         self._prompts: dict[str, LivePrompt] = {}
+        self._told: dict[str, LivePrompt] = {}
+        """Those of them whose readers want to know how they stand."""
         self._closed: tuple[str, str] | None = None
 
     def model(self, name: str) -> HostedModel:
@@ -83,8 +89,13 @@ class Router:
             raise UnknownModelError(f"no model {name!r}{hint}", param="model", code="model_not_found")
         return model
 
-    def submit(self, name: str, request: Request, tenant: str) -> PromptStream:
-        """Pass a request on to the model's worker. Raises the RequestError that says why it cannot be served now."""
+    def submit(
+        self, name: str, request: Request, tenant: str, *, priority: int = 0, notices: bool = False
+    ) -> PromptStream:
+        """Pass a request on to the model's worker. Raises the RequestError that says why it cannot be served now.
+
+        With `notices` the stream also tells how the prompt stands, whenever that has changed.
+        """
         model = self.model(name)
         if not isinstance(request, TAKES[model.settings.kind]):
             makes = MAKES[model.settings.kind]
@@ -96,15 +107,26 @@ class Router:
                 f"the queue of {name!r} is full ({len(model.prompts)} prompts); try again later",
                 code="queue_full",
                 retry_after_s=model.completions.retry_after_s(now_s),
+                queue_length=len(model.prompts),
             )
-        prompt = Prompt(id=secrets.token_hex(6), model=name, tenant=tenant, request=request, created_s=now_s)
-        stream = PromptStream(prompt.id, self.cancel)
-        live = LivePrompt(prompt, stream)
+        prompt = Prompt(
+            id=secrets.token_hex(6),
+            model=name,
+            tenant=tenant,
+            request=request,
+            created_s=now_s,
+            weight=self._weights.get(tenant, 1.0),
+            priority=priority,
+        )
+        stream = PromptStream(prompt.id, self.cancel, queue_length=len(model.prompts) + 1)
+        live = LivePrompt(prompt, stream, Notices() if notices else None)
         if model.stranded.holds_back:
             model.stranded.add(live)
         else:
             self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
+        if notices:
+            self._told[prompt.id] = live
         self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
         return stream
 
@@ -127,13 +149,24 @@ class Router:
                 self._retire(live, output)
                 continue
             is_news = not (live.is_accepted and isinstance(output, Accepted))
-            live.note(output, now_s)
             if is_news:
                 live.stream.feed(output)
+            live.note(output, now_s)  # after it, since a notice of what it changes must not come first
             if live.interruptions:
                 model = self._models[live.model]
                 model.stranded.note(live)
                 self._let_in(model)
+
+    def on_standings(self, worker_id: int, standings: list[Standing]) -> None:
+        """Keep how a worker's prompts stand, and tell readers who asked; with every report, even if none is new."""
+        now_s = self._clock.now_s()
+        for standing in standings:
+            live = self._prompts.get(standing.prompt_id)
+            if live is not None and live.worker_id == worker_id:
+                live.stand(standing)
+        for live in self._told.values():
+            if live.worker_id == worker_id:
+                live.tell(now_s)
 
     def strand(self, model: HostedModel, *, blamed: bool) -> None:
         """The model's worker is gone; its prompts wait for the next one, but the one that ended it twice fails.
@@ -207,6 +240,7 @@ class Router:
         model = self._models[live.model]
         now_s = self._clock.now_s()
         del self._prompts[live.id], model.prompts[live.id]
+        self._told.pop(live.id, None)
         model.stranded.discard(live.id)
         if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
             model.completions.note(now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 import zlib
 from collections import deque
@@ -70,7 +71,18 @@ def load_toy(
 class _Reply:
     """The words still owed to one prompt. The reply depends on the prompt's text alone."""
 
-    __slots__ = ("finish", "first", "input_tokens", "last_text", "length", "logprobs", "prefix", "prompt_id", "sent")
+    __slots__ = (
+        "finish",
+        "first",
+        "input_tokens",
+        "last_text",
+        "length",
+        "logprobs",
+        "prefix",
+        "prompt_id",
+        "sent",
+        "service_s",
+    )
 
     def __init__(self, prompt: Prompt, request: TextRequest) -> None:
         text = _text_of(request)
@@ -84,6 +96,7 @@ class _Reply:
         self.finish = FinishReason.STOP if sampling.max_tokens is None else FinishReason.LENGTH
         self.last_text: str | None = None
         self.logprobs = sampling.logprobs
+        self.service_s = 0.0
         if sampling.stop:
             self._stop_before(sampling.stop)
 
@@ -184,7 +197,9 @@ class ToyEngine:
             running[reply.prompt_id] = reply
             outputs.append(StateChanged(reply.prompt_id, PromptState.RUNNING))
         ended: list[_Reply] = []
+        share_s = self._step_s / max(1, len(running))
         for reply in running.values():
+            reply.service_s += share_s
             outputs.append(reply.next())
             if reply.sent == reply.length:
                 ended.append(reply)
@@ -217,8 +232,16 @@ class ToyEngine:
         )
 
     def standings(self) -> list[Standing]:
-        """None yet."""
-        return []
+        """Those that wait go in as soon as one that runs has said all its words."""
+        standings = [Standing(reply.prompt_id, reply.service_s) for reply in self._running.values()]
+        free = [0] * (self._max_batch - len(self._running))
+        rooms = free + [reply.length - reply.sent for reply in self._running.values()]
+        heapq.heapify(rooms)
+        for position, reply in enumerate(self._waiting, start=1):
+            steps = heapq.heappop(rooms)
+            standings.append(Standing(reply.prompt_id, 0.0, "", position, steps * self._step_s))
+            heapq.heappush(rooms, steps + reply.length - reply.sent)
+        return standings
 
     def close(self) -> None:
         """Forget every prompt."""

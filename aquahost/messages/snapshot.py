@@ -132,6 +132,15 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from acceptance to the first token or step."""
     interruptions: int = 0
     """How often its worker ended and another one went on with it."""
+    service_s: float = 0.0
+    """Device time it has had, as its engine said last."""
+    place: str = ""
+    """Where a suspended prompt's KV waits: "GPU 3", "host", "GPU 3, host"; empty where it has none there."""
+    position: int | None = None
+    """Its place in line: how many prompts go before it, and one; 0 while it takes part in steps. None while that is
+    not known."""
+    next_slice_s: float | None = None
+    """Estimate of when it is its turn; 0 while it is. None while that is not known."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

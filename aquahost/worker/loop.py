@@ -8,7 +8,7 @@ from aquahost.clock import Clock
 from aquahost.engines.engine import Engine
 from aquahost.errors import RequestError
 from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason, Output, Prompt
-from aquahost.messages.wire import Cancel, EngineStats, FromWorker, Outputs, Stop, Submit, ToWorker
+from aquahost.messages.wire import Cancel, EngineStats, FromWorker, Outputs, Standing, Stop, Submit, ToWorker
 from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
 
@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_S = 0.5
 STATS_PERIOD_S = 0.25
+STANDINGS_SHARE = 0.01
+"""Most of the time that standings may take, of the worker's and of the daemon's."""
+STANDING_S = 2e-6
+"""What one standing costs whoever encodes, decodes or keeps it, measured; what the engine takes to tell is timed."""
 
 
 class WorkerLoop:
@@ -33,6 +37,7 @@ class WorkerLoop:
         self._pulse = pulse
         self._clock = clock
         self._stats_due_s = 0.0
+        self._standings_due_s = 0.0
         self._idle_told = False
         self._stats: EngineStats | None = None
 
@@ -102,7 +107,7 @@ class WorkerLoop:
     def _send(self, outputs: list[Output]) -> None:
         stats = self._stats_if_due()
         if outputs or stats is not None:
-            message: FromWorker = Outputs(outputs, stats)
+            message: FromWorker = Outputs(outputs, stats, self._standings_if_due() if stats is not None else None)
             self._link.send(message)
 
     def _stats_if_due(self) -> EngineStats | None:
@@ -119,6 +124,16 @@ class WorkerLoop:
             return None
         self._stats = stats
         return stats
+
+    def _standings_if_due(self) -> list[Standing] | None:
+        """With every report of figures, but the more prompts there are, the more rarely."""
+        begun_s = self._clock.now_s()
+        if self._idle_told or begun_s < self._standings_due_s:
+            return None
+        standings = self._engine.standings()
+        cost_s = self._clock.now_s() - begun_s + STANDING_S * len(standings)
+        self._standings_due_s = begun_s + cost_s / STANDINGS_SHARE
+        return standings or None
 
 
 def _fault(error: Exception, model: str) -> ErrorDetail:

@@ -35,6 +35,27 @@ def test_check(file: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_check_says_what_weights_and_policies_may_be(file: Path) -> None:
+    file.write_text(
+        "scheduler: {policy: fari, paging_budget: 0}\n"
+        "tenants:\n  a: {key: hunter22, weight: 0}\n  b: {key: hunter23, weight: -1}\n"
+        "  c: {key: hunter24, weight: 1e9}\n  d: {key: hunter25, weight: heavy}\n  e: {key: hunter26, weight: 2.5}\n"
+        "models: {toy: {kind: toy, policy: lifo}, chat: {kind: llm, source: x, policy: null}}\n"
+    )
+    result = run_cli("config", "check", str(file))
+    weight, policy = "a number above 0, at most 1000000", "one of fair, fcfs, priority"
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f'{file}:1: scheduler.policy: "fari" is not allowed; {policy}',
+        f"{file}:1: scheduler.paging_budget: 0 is not allowed; a number above 0, at most 1",
+        f"{file}:3: tenants.a.weight: 0 is not allowed; {weight}",
+        f"{file}:4: tenants.b.weight: -1 is not allowed; {weight}",
+        f"{file}:5: tenants.c.weight: 1000000000.0 is not allowed; {weight}",
+        f'{file}:6: tenants.d.weight: "heavy" is not allowed; {weight}',
+        f'{file}:8: models.toy.policy: "lifo" is not allowed; {policy}',
+    ]
+
+
 def test_show(file: Path) -> None:
     env = {"AQUAHOST_CONFIG": str(file), "AQUAHOST_HOST__LISTEN": "::1"}
     shown = yaml.safe_load(run_cli("config", "show", env=env).stdout)

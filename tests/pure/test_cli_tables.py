@@ -87,12 +87,35 @@ def test_gpus_show_what_is_lent_and_what_is_lost() -> None:
 
 def test_queue(api: Canned) -> None:
     assert run_cli("queue", api=api).stdout == golden("""
-        ID  MODEL      TENANT  STATE      AGE  FIRST  DONE
-        a1  chat       web     running  1.5 s  85 ms  10 tokens in, 20 out
-        b2  org/paint  web     waiting  1.5 s      -  step 0 of 20
+        ID  MODEL      TENANT  STATE      AGE  DONE  SERVICE  LINE  NEXT
+        a1  chat       web     running  1.5 s    20        -     -   now
+        b2  org/paint  web     waiting  1.5 s  0/20        -     -     -
     """)
     assert run_cli("queue", "-q", api=api).stdout == "a1\nb2\n"
     assert run_cli("queue", "-q", "chat", api=api).stdout == "a1\n"
+
+
+def test_queue_shows_how_prompts_stand_and_fits_a_terminal() -> None:
+    suspended = PromptState.SUSPENDED
+    prompts = [
+        a_prompt("90b1c2d3e4f5", service_s=1.9, position=0, next_slice_s=0.0),
+        a_prompt("3f2a9c01d77e", state=suspended, place="GPU 3", service_s=1.2, position=1, next_slice_s=0.3),
+        a_prompt("41c0ffee0001", state=suspended, place="host", service_s=0.05, position=12, next_slice_s=4.25),
+        a_prompt("41c0ffee0002", state=suspended, position=2, next_slice_s=0.0),
+        a_prompt("41c0ffee0003", state=PromptState.WAITING, output_tokens=0, position=130, next_slice_s=75.0),
+        a_prompt("41c0ffee0004", state=PromptState.PREFILLING, output_tokens=0),
+    ]
+    table = run_cli("queue", api=Canned(a_snapshot(a_model("chat"), prompts=prompts))).stdout
+    assert table == golden("""
+        ID            MODEL  TENANT  STATE             AGE  DONE  SERVICE  LINE    NEXT
+        90b1c2d3e4f5  chat   web     running         1.5 s    20    1.9 s     -     now
+        3f2a9c01d77e  chat   web     paged to GPU 3  1.5 s    20    1.2 s     1  300 ms
+        41c0ffee0001  chat   web     paged to host   1.5 s    20    50 ms    12   4.2 s
+        41c0ffee0002  chat   web     suspended       1.5 s    20        -     2    soon
+        41c0ffee0003  chat   web     waiting         1.5 s     0        -   130  1m 15s
+        41c0ffee0004  chat   web     prefilling      1.5 s     0        -     -     now
+    """)
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_status(api: Canned) -> None:

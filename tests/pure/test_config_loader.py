@@ -46,7 +46,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("host:\n  prot: 1", "2: host.prot: unknown key; did you mean port?"),
         ("host: {max-body-bytes: 1}", "1: host.max-body-bytes: unknown key; did you mean max_body_bytes?"),
         ("port: 1", "1: port: unknown key here; it belongs to host.port"),
-        ("scheduler: {qqq: 1}", "1: scheduler.qqq: unknown key; allowed are policy, step_tokens, max_batch"),
+        ("scheduler: {qqq: 1}", "1: scheduler.qqq: unknown key; allowed are policy, paging_budget,"),
         ("host: {port: 70000}", "1: host.port: 70000 is not allowed; a whole number from 0 to 65535"),
         ("host: {port: '80'}", '1: host.port: "80" is not allowed; a whole number from 0 to 65535'),
         ("host: {port: true}", "1: host.port: true is not allowed; a whole number from 0 to 65535"),
@@ -72,7 +72,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ),
         ("host: {step_timeout_s: .inf}", "1: host.step_timeout_s: Infinity is not allowed; a length of time"),
         ("tenants: {a: {key: 12345678}}", "1: tenants.a.key: the value given is not allowed; text of at least"),
-        ("tenants: {a: {key: secrets!, weight: 2}}", "1: tenants.a.weight: unknown key; allowed are key"),
+        ("tenants: {a: {key: secrets!, quota: 2}}", "1: tenants.a.quota: unknown key; allowed are key, weight"),
         (
             "host: {emulated: {peer_bytes_per_s: 0}}",
             "1: host.emulated.peer_bytes_per_s: 0 is not allowed; a number above 0",

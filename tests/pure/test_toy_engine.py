@@ -24,7 +24,7 @@ from aquahost.messages.prompts import (
     TextRequest,
     Tokens,
 )
-from aquahost.messages.wire import LoadProgress
+from aquahost.messages.wire import LoadProgress, Standing
 
 
 def engine(*, max_batch: int = 64, step_s: float = 0.0, max_context: int | None = None, **more: Any) -> ToyEngine:
@@ -166,6 +166,30 @@ def test_it_waits_for_prompts_alone_and_has_no_memory_to_speak_of() -> None:
     toy.on_memory(ClaimSettled(0))
     assert toy.memory_reports() == []
     assert toy.stats().weights_bytes == 0
+
+
+def test_it_knows_how_its_prompts_stand() -> None:
+    toy = engine(max_batch=2, step_s=0.5, sleep=lambda _: None)
+    for name, words in (("a", 2), ("b", 4), ("c", 3), ("d", 9), ("e", 9)):
+        toy.submit(prompt(prompt_id=name, max_tokens=words))
+    waiting = [(standing.position, standing.next_slice_s) for standing in toy.standings()]
+    assert waiting == [(1, 0.0), (2, 0.0), (3, 1.0), (4, 2.0), (5, 2.5)]
+    toy.step()
+    assert toy.standings() == [
+        Standing("a", 0.25),
+        Standing("b", 0.25),
+        Standing("c", 0.0, "", 1, 0.5),
+        Standing("d", 0.0, "", 2, 1.5),
+        Standing("e", 0.0, "", 3, 2.0),
+    ]
+    begins = {"c": 0.5, "d": 1.5, "e": 2.0}
+    for step in range(1, 6):
+        for output in toy.step():
+            if isinstance(output, StateChanged):
+                assert begins.pop(output.prompt_id) == (step - 1) * 0.5
+    assert begins == {}
+    run(toy)
+    assert toy.standings() == []
 
 
 def test_images_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from aquahost.messages.wire import (
     FromWorker,
     LoadProgress,
     Outputs,
+    Standing,
     Stop,
     Submit,
     ToWorker,
@@ -26,7 +28,7 @@ from aquahost.messages.wire import (
 from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
 from aquahost.worker.load import REPORT_PERIOD_S, LoadReporter
-from aquahost.worker.loop import STATS_PERIOD_S, WorkerLoop
+from aquahost.worker.loop import STANDING_S, STANDINGS_SHARE, STATS_PERIOD_S, WorkerLoop
 from aquahost.worker.main import run_engine
 
 ENDPOINT = "inproc://daemon"
@@ -127,6 +129,53 @@ def test_figures_go_out_now_and_then_and_once_more_when_the_engine_falls_idle(be
     assert figures() == []
     (last,) = figures()
     assert (last.running, last.output_tokens) == (0, 6)
+
+
+class CrowdedEngine(ToyEngine):
+    """Says how very many prompts stand, which takes its time."""
+
+    def __init__(self, clock: VirtualClock, count: int, takes_s: float) -> None:
+        super().__init__(ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=0)), SchedulerSettings())
+        self._clock, self._count, self._takes_s = clock, count, takes_s
+
+    def standings(self) -> list[Standing]:
+        self._clock.advance(self._takes_s)
+        return [Standing(f"p{number}", 0.0) for number in range(self._count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "takes_s", "period_s"),
+    [(1, 0.0, STATS_PERIOD_S), (5000, 0.0, 5000 * STANDING_S / STANDINGS_SHARE), (1, 0.02, 0.02 / STANDINGS_SHARE)],
+)
+def test_standings_come_with_figures_but_never_take_much_time(
+    bench: Bench, count: int, takes_s: float, period_s: float
+) -> None:
+    loop = bench.loop(CrowdedEngine(bench.clock, count, takes_s))
+    bench.say(prompt(max_tokens=10_000))
+    sent_s: list[float] = []
+    while len(sent_s) < 4:
+        loop._pass()
+        for message in bench.heard():
+            assert isinstance(message, Outputs)
+            if message.standings is not None:
+                assert message.stats is not None
+                sent_s.append(bench.clock.now_s())
+        bench.clock.advance(STATS_PERIOD_S / 2)
+    for sooner_s, later_s in pairwise(sent_s):
+        assert period_s - 1e-6 <= later_s - sooner_s < period_s + 2 * STATS_PERIOD_S
+
+
+def test_an_idle_worker_says_nothing_of_standings(bench: Bench) -> None:
+    loop = bench.loop(toy())
+    bench.say(prompt(max_tokens=1))
+    loop._pass()
+    *_, last = [message for message in bench.heard() if isinstance(message, Outputs)]
+    assert last.stats is not None
+    assert last.standings is None
+    for _ in range(3):
+        bench.clock.advance(STATS_PERIOD_S)
+        loop._pass()
+    assert bench.heard() == []
 
 
 def test_the_pulse_counts_passes_and_shows_a_step_under_way(bench: Bench) -> None:

@@ -51,10 +51,15 @@ def toy(**entry: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running_daemon(
-    models: dict[str, dict[str, Any]], *, ready: bool = True, gpus: int = 4, **host: Any
+    models: dict[str, dict[str, Any]],
+    *,
+    ready: bool = True,
+    gpus: int = 4,
+    scheduler: dict[str, Any] | None = None,
+    **host: Any,
 ) -> AsyncIterator[Daemon]:
     """A started daemon, stopped at the end; with `ready`, once all its autoload models are."""
-    settings = Settings.model_validate({"models": models, "host": host})
+    settings = Settings.model_validate({"models": models, "host": host, "scheduler": scheduler or {}})
     # Not pytest's folder, whose path may be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="aquahost-test.") as folder:
         daemon = Daemon(

@@ -45,6 +45,7 @@ class FakeStream:
 
     def __init__(self, prompt_id: str, model: str, request: Request, tenant: str) -> None:
         self.prompt_id, self.model, self.request, self.tenant = prompt_id, model, request, tenant
+        self.priority, self.notices, self.queue_length = 0, False, 1
         self.ended = False
         self.cancelled = False
         self.abandoned = asyncio.Event()
@@ -112,7 +113,9 @@ class FakeDaemon:
     def live(self) -> list[FakeStream]:
         return [stream for stream in self.streams if not stream.ended]
 
-    def submit(self, model: str, request: Request, *, tenant: str) -> FakeStream:
+    def submit(
+        self, model: str, request: Request, *, tenant: str, priority: int = 0, notices: bool = False
+    ) -> FakeStream:
         if self.refuse is not None:
             raise self.refuse
         if model not in self.settings.models:
@@ -121,6 +124,7 @@ class FakeDaemon:
         if not isinstance(request, kinds[self.settings.models[model].kind.value]):
             raise InvalidRequestError(f"{model} does not take such prompts", param="model")
         stream = FakeStream(f"p{next(self._ids)}", model, request, tenant)
+        stream.priority, stream.notices, stream.queue_length = priority, notices, len(self.live) + 1
         self.streams.append(stream)
         self.script(stream, request)
         return stream
