@@ -179,12 +179,11 @@ class StepTurns:
         return min(self._waiting, key=lambda it: (self._class_of(it), self._fair.rank(it)), default=None)
 
     def _keeps_out(self) -> bool:
-        """Whether a prompt that cannot begin now is more urgent than one that has, or is of a tenant that has none."""
+        """Whether one that cannot begin now is more urgent than one that has, or as urgent and of a tenant without."""
         first = self._first_waiting()
         if first is None or self._policy is Policy.FCFS:
             return False
-        level, has_place = self._class_of(first)
-        return not has_place or level < max(live.level for live in self._begun.values())
+        return self._class_of(first) < (max(live.level for live in self._begun.values()), True)
 
     def _in_order(self) -> list[str]:
         """Waiting prompts in the order in which they will begin: exact for the first, a guess for the others.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings, ToySettings
+from aquahost.config.settings import Kind, ModelSettings, Policy, SchedulerSettings, ToySettings
 from aquahost.engines.engine import Engine
 from aquahost.engines.toy import DEFAULT_TOKENS, ToyEngine, load_toy
 from aquahost.errors import InvalidRequestError, LoadError
@@ -24,11 +25,18 @@ from aquahost.messages.prompts import (
     TextRequest,
     Tokens,
 )
-from aquahost.messages.wire import LoadProgress
+from aquahost.messages.wire import LoadProgress, Standing
 
 
-def engine(*, max_batch: int = 64, step_s: float = 0.0, max_context: int | None = None, **more: Any) -> ToyEngine:
-    settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=step_s), max_context=max_context)
+def engine(
+    *,
+    max_batch: int = 64,
+    step_s: float = 0.0,
+    max_context: int | None = None,
+    policy: Policy = Policy.FCFS,
+    **more: Any,
+) -> ToyEngine:
+    settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=step_s), max_context=max_context, policy=policy)
     return ToyEngine(settings, SchedulerSettings(max_batch=max_batch), **more)
 
 
@@ -118,6 +126,30 @@ def test_prompts_beyond_the_largest_batch_wait_in_order() -> None:
     assert (toy.stats().running, toy.stats().waiting) == (0, 2)
     begun = [output.prompt_id for output in run(toy) if isinstance(output, StateChanged)]
     assert begun == ["b", "c"]
+
+
+def test_under_fair_a_tenant_s_many_prompts_get_no_more_than_another_s_one() -> None:
+    toy = engine(max_batch=1, policy=Policy.FAIR)
+    for prompt_id in ("many1", "many2", "many3", "one"):
+        toy.submit(msgspec.structs.replace(prompt(prompt_id=prompt_id, max_tokens=100), tenant=prompt_id[:3]))
+    outputs = [output for _ in range(60) for output in toy.step()]
+    words = [output.prompt_id for output in outputs if isinstance(output, Tokens)]
+    assert [words.count(name) for name in ("many1", "many2", "many3", "one")] == [10, 10, 10, 30]
+    stats = toy.stats()
+    assert (stats.running, stats.suspended, stats.waiting) == (1, 3, 0)
+
+
+def test_under_priority_a_smaller_number_goes_first_and_suspends_the_others() -> None:
+    toy = engine(max_batch=1, step_s=0.5, policy=Policy.PRIORITY, sleep=lambda _: None)
+    toy.submit(msgspec.structs.replace(prompt(prompt_id="later", max_tokens=3), priority=1))
+    toy.step()
+    toy.submit(prompt(prompt_id="urgent", max_tokens=2))
+    assert toy.standings() == [Standing("urgent", 0.0), Standing("later", 0.5, position=1, next_slice_s=0.5)]
+    assert toy.step()[:2] == [
+        StateChanged("later", PromptState.SUSPENDED),
+        StateChanged("urgent", PromptState.RUNNING),
+    ]
+    assert [output.prompt_id for output in run(toy) if isinstance(output, Finished)] == ["urgent", "later"]
 
 
 def test_a_prompt_says_when_it_begins() -> None:
