@@ -96,6 +96,7 @@ class Daemon:
             self._models,
             gpus=self._gpus,
             endpoint=self._link.endpoint,
+            run_dir=run_dir,
             driver=worker_driver,
             scheduler=settings.scheduler,
             leasing=settings.leasing,

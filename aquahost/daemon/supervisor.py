@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from aquahost.clock import Clock
 from aquahost.config.settings import LeasingSettings, SchedulerSettings
@@ -70,6 +71,7 @@ class Supervisor:
         *,
         gpus: GpuWatch,
         endpoint: str,
+        run_dir: Path,
         driver: DriverSpec,
         scheduler: SchedulerSettings,
         leasing: LeasingSettings,
@@ -83,6 +85,7 @@ class Supervisor:
         self._models = models
         self._gpus = gpus
         self._endpoint = endpoint
+        self._run_dir = run_dir
         self._driver = driver
         self._scheduler = scheduler.model_dump(mode="json")
         self._leasing = leasing
@@ -250,6 +253,7 @@ class Supervisor:
             endpoint=self._endpoint,
             parent_pid=os.getpid(),
             gpu=gpu,
+            turns_path=str(self._run_dir / f"gpu{gpu // self._driver.partition}.turns"),
             threads=self._threads,
             driver=self._driver,
             model=model.settings.model_dump(mode="json"),

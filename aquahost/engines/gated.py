@@ -7,16 +7,16 @@ import traceback
 
 import torch
 
+from aquahost.config.settings import Policy
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.failures import describe_failure, out_of_memory
-from aquahost.engines.gate import AtGate, Gate, Raised, ThreadContext
+from aquahost.engines.gate import AtGate, Gate, Raised, Returned, ThreadContext
 from aquahost.engines.gated_model import GatedModel, Job, Made
 from aquahost.engines.memory_curve import MemoryCurve
 from aquahost.engines.parking import Parking
 from aquahost.engines.random_state import RandomState
-from aquahost.engines.turns import Turns
 from aquahost.engines.workspace import NoRoomError, Workspace
-from aquahost.errors import RequestError
+from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.memory import LeaseGranted, LeaseReturned, MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
@@ -31,6 +31,7 @@ from aquahost.messages.prompts import (
     StateChanged,
 )
 from aquahost.messages.wire import EngineStats, Footprint, Standing
+from aquahost.scheduling.step_turns import StepTurns
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ LONGEST_WAIT_S = 0.5
 
 
 class GatedEngine:
-    """Advances image and audio prompts one denoising step (or audio token) at a time, up to `max_begun` in turns.
+    """Advances image and audio prompts one denoising step (or audio token) at a time, up to `max_begun` in turns that
+    the model's policy gives.
 
     A prompt begins once the GPU has the memory that it and those begun before it need; the weights of an idle model
     may be parked.
@@ -51,22 +53,25 @@ class GatedEngine:
         curve: MemoryCurve,
         footprint: Footprint,
         *,
+        policy: Policy,
         max_begun: int,
         pin: bool = False,
     ) -> None:
         """`curve`: what prompts need beyond the weights. `pin`: the weights never leave the GPU."""
         self._model = model
+        self._device = device
         self._desk = device.desk
         self._curve = curve
         self._footprint = footprint
         self._workspace = Workspace(device)
         self._parking = Parking(device, pin=pin, ready_to_park=lambda: not self._workspace.nbytes)
-        self._turns = Turns(max_begun)
+        self._turns = StepTurns(policy, max_begun)
         self._sizes: dict[str, float] = {}
         self._jobs: dict[str, Job] = {}
         self._gates: dict[str, Gate[Made]] = {}
         self._refused: list[Output] = []
-        self._is_full = False
+        self._too_large: str | None = None
+        """The prompt that could not begin beside those that have; until one of them has ended it need not try again."""
         self._steps = 0
 
     @property
@@ -76,10 +81,12 @@ class GatedEngine:
 
     def submit(self, prompt: Prompt) -> Accepted:
         """Take a prompt. Raises errors.InvalidRequestError naming the field at fault, and nothing but RequestError."""
+        if prompt.id in self._sizes:
+            raise InvalidRequestError(f"prompt {prompt.id} is live already", param="id")
         job = self._prepare(prompt)
+        self._turns.add(prompt.id, prompt.tenant, weight=prompt.weight, priority=prompt.priority, steps=job.steps)
         self._jobs[prompt.id] = job
         self._sizes[prompt.id] = job.size
-        self._turns.add(prompt.id)
         self._parking.wake()
         self.tend()
         return Accepted(prompt_id=prompt.id, steps=job.steps)
@@ -155,8 +162,14 @@ class GatedEngine:
         )
 
     def standings(self) -> list[Standing]:
-        """None yet."""
-        return []
+        """How each live prompt stands."""
+        turns = self._turns
+        begun = [Standing(prompt_id, turns.service_s(prompt_id)) for prompt_id in turns.begun_ids()]
+        waiting = [
+            Standing(prompt_id, turns.service_s(prompt_id), position=position, next_slice_s=estimate_s)
+            for position, (prompt_id, estimate_s) in enumerate(turns.waits(), start=1)
+        ]
+        return begun + waiting
 
     def close(self) -> None:
         """End every prompt and its thread, and give back memory other than the weights' own place."""
@@ -173,7 +186,7 @@ class GatedEngine:
     def _needed_to_begin(self) -> int | None:
         """What those begun and the next one need together; None if none may begin."""
         waiting = self._turns.next_to_begin
-        if waiting is None or self._is_full:
+        if waiting is None or waiting == self._too_large:
             return None
         return self._curve.needed_bytes([self._sizes[prompt_id] for prompt_id in [waiting, *self._turns.begun_ids()]])
 
@@ -186,7 +199,7 @@ class GatedEngine:
         except NoRoomError as error:
             waiting = self._turns.next_to_begin
             if self._turns.begun or waiting is None:
-                self._is_full = True  # until one of them has ended
+                self._too_large = waiting
             else:
                 self._refuse(waiting, f"The GPU has not the memory for this prompt: {error}. Ask for less, or later.")
 
@@ -203,7 +216,7 @@ class GatedEngine:
         if job is not None:
             self._gates[prompt_id] = self._gate(prompt_id, job)
             outputs.append(StateChanged(prompt_id=prompt_id, state=PromptState.RUNNING))
-        arrival = self._gates[prompt_id].open()
+        arrival = self._timed_step(prompt_id)
         if isinstance(arrival, AtGate):
             outputs.append(Progress(prompt_id=prompt_id, step=arrival.step, steps=arrival.steps))
             return outputs
@@ -215,6 +228,16 @@ class GatedEngine:
             outputs.append(Artifact(prompt_id=prompt_id, media_type=made.media_type, data=made.data))
             outputs.append(Finished(prompt_id=prompt_id, reason=FinishReason.STOP))
         return outputs
+
+    def _timed_step(self, prompt_id: str) -> AtGate | Returned[Made] | Raised:
+        begun_s = self._desk.clock.now_s()
+        arrival = self._gates[prompt_id].open()
+        # Kernels are launched ahead: unless waited for, another prompt would be charged for them, and one whose turn
+        # comes would find the device busy for several steps more. A step is long beside the pause that this makes.
+        self._device.finish_work()
+        steps_left = arrival.steps - arrival.step if isinstance(arrival, AtGate) else 0
+        self._turns.served(prompt_id, self._desk.clock.now_s() - begun_s, steps_left)
+        return arrival
 
     def _prepare(self, prompt: Prompt) -> Job:
         try:
@@ -235,7 +258,7 @@ class GatedEngine:
 
     def _forget(self, prompt_id: str) -> None:
         self._turns.remove(prompt_id)
-        self._is_full = False
+        self._too_large = None
         self._sizes.pop(prompt_id, None)
         self._jobs.pop(prompt_id, None)
         self._gates.pop(prompt_id, None)

@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from aquahost.config.settings import ModelSettings
+from aquahost.config.settings import ModelSettings, SchedulerSettings
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import ReportProgress
 from aquahost.engines.gated import GatedEngine
@@ -19,12 +19,26 @@ from aquahost.units import format_bytes
 logger = logging.getLogger(__name__)
 
 
-def serve(model: GatedModel, settings: ModelSettings, device: EngineDevice, report: ReportProgress) -> GatedEngine:
+def serve(
+    model: GatedModel,
+    settings: ModelSettings,
+    scheduler: SchedulerSettings,
+    device: EngineDevice,
+    report: ReportProgress,
+) -> GatedEngine:
     """The engine of a model whose weights are placed. Raises LoadError if it fails at what it is to make."""
     device.end_load()
     curve = measure_memory(model, device, report)
     footprint = _footprint(model, curve, settings.max_concurrent, device.claimable_bytes())
-    return GatedEngine(model, device, curve, footprint, max_begun=settings.max_concurrent, pin=settings.pin)
+    return GatedEngine(
+        model,
+        device,
+        curve,
+        footprint,
+        policy=settings.policy or scheduler.policy,
+        max_begun=settings.max_concurrent,
+        pin=settings.pin,
+    )
 
 
 def _footprint(model: GatedModel, curve: MemoryCurve, max_begun: int, room_bytes: int) -> Footprint:

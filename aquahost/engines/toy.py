@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aquahost.config.settings import ModelSettings, SchedulerSettings
+from aquahost.config.settings import ModelSettings, Policy, SchedulerSettings
 from aquahost.engines.engine import ReportProgress
 from aquahost.errors import InvalidRequestError, LoadError
 from aquahost.messages.memory import MemoryInstruction, MemoryReport
@@ -27,6 +25,7 @@ from aquahost.messages.prompts import (
     Tokens,
 )
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Standing
+from aquahost.scheduling.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
     from aquahost.engines.device import EngineDevice
@@ -35,6 +34,8 @@ DEFAULT_TOKENS = 32
 """Words of a reply whose length is not asked for."""
 LOAD_STEPS = 10
 LONGEST_WAIT_S = 0.5
+LEAST_STEP_S = 1e-6
+"""What a step that takes no time counts for, so that prompts take turns all the same."""
 LOREM = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore "
     "magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris nisi aliquip ex ea commodo "
@@ -72,22 +73,14 @@ class _Reply:
     """The words still owed to one prompt. The reply depends on the prompt's text alone."""
 
     __slots__ = (
-        "finish",
-        "first",
-        "input_tokens",
-        "last_text",
-        "length",
-        "logprobs",
-        "prefix",
-        "prompt_id",
-        "sent",
-        "service_s",
-    )
+        "finish", "first", "input_tokens", "last_text", "length", "logprobs", "prefix", "prompt_id", "sent", "state",
+    )  # fmt: skip
 
     def __init__(self, prompt: Prompt, request: TextRequest) -> None:
         text = _text_of(request)
         sampling = request.sampling
         self.prompt_id = prompt.id
+        self.state = PromptState.WAITING
         self.input_tokens = len(request.token_ids) if request.token_ids is not None else len(text.split())
         self.first = zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(WORDS)
         self.sent = len(prompt.produced_ids)
@@ -96,7 +89,6 @@ class _Reply:
         self.finish = FinishReason.STOP if sampling.max_tokens is None else FinishReason.LENGTH
         self.last_text: str | None = None
         self.logprobs = sampling.logprobs
-        self.service_s = 0.0
         if sampling.stop:
             self._stop_before(sampling.stop)
 
@@ -146,7 +138,8 @@ class _Reply:
 class ToyEngine:
     """Gives every running prompt one word a step; a step takes `step_s`. Uses no GPU memory and keeps no KV.
 
-    At most `scheduler.max_batch` prompts run; the others wait in order of arrival.
+    At most `scheduler.max_batch` prompts run: those that came first, or under "fair" and "priority" those that have had
+    least, chosen anew for every step, since preemption costs a toy nothing.
     """
 
     def __init__(self, settings: ModelSettings, scheduler: SchedulerSettings, *, sleep: Sleep = time.sleep) -> None:
@@ -154,8 +147,10 @@ class ToyEngine:
         self._max_context = settings.max_context
         self._max_batch = scheduler.max_batch
         self._sleep = sleep
-        self._waiting: deque[_Reply] = deque()
-        self._running: dict[str, _Reply] = {}
+        self._policy = settings.policy or scheduler.policy
+        self._fair = VirtualTime()
+        self._live: dict[str, _Reply] = {}
+        """In order of arrival."""
         self._steps = 0
         self._output_tokens = 0
 
@@ -171,41 +166,44 @@ class ToyEngine:
             raise InvalidRequestError("a toy model makes text only", param="model")
         if request.sampling.max_tokens is not None and request.sampling.max_tokens < 1:
             raise InvalidRequestError("max_tokens must be at least 1", param="max_tokens")
+        if prompt.id in self._live:
+            raise InvalidRequestError(f"prompt {prompt.id} is live already", param="id")
         reply = _Reply(prompt, request)
         if self._max_context is not None:
             self._fit(reply, self._max_context, param="messages" if request.messages is not None else "prompt")
-        self._waiting.append(reply)
+        level = prompt.priority if self._policy is Policy.PRIORITY else 0
+        self._fair.add(prompt.id, prompt.tenant, weight=prompt.weight, level=level)
+        self._live[prompt.id] = reply
         return Accepted(prompt.id, reply.input_tokens)
 
     def cancel(self, prompt_id: str) -> None:
         """Forget the prompt."""
-        if self._running.pop(prompt_id, None) is None:
-            self._waiting = deque(reply for reply in self._waiting if reply.prompt_id != prompt_id)
+        self._live.pop(prompt_id, None)
+        self._fair.remove(prompt_id)
 
     def has_work(self) -> bool:
-        """Whether a prompt is running or waiting."""
-        return bool(self._running or self._waiting)
+        """Whether a prompt is live."""
+        return bool(self._live)
 
     def step(self) -> list[Output]:
         """One word for every running prompt."""
         if self._step_s:
             self._sleep(self._step_s)
+        order = [self._live[prompt_id] for prompt_id in self._in_order()]
+        running = order[: self._max_batch]
         outputs: list[Output] = []
-        running = self._running
-        while self._waiting and len(running) < self._max_batch:
-            reply = self._waiting.popleft()
-            running[reply.prompt_id] = reply
-            outputs.append(StateChanged(reply.prompt_id, PromptState.RUNNING))
-        ended: list[_Reply] = []
-        share_s = self._step_s / max(1, len(running))
-        for reply in running.values():
-            reply.service_s += share_s
+        for reply in order[self._max_batch :]:
+            if reply.state is PromptState.RUNNING:
+                self._enter(reply, PromptState.SUSPENDED, outputs)
+        for reply in running:
+            if reply.state is not PromptState.RUNNING:
+                self._enter(reply, PromptState.RUNNING, outputs)
+        for reply in running:
             outputs.append(reply.next())
-            if reply.sent == reply.length:
-                ended.append(reply)
+            self._fair.serve(reply.prompt_id, max(self._step_s, LEAST_STEP_S) / len(running))
         self._steps += 1
         self._output_tokens += len(running)
-        outputs += [self._finish(reply) for reply in ended]
+        outputs += [self._finish(reply) for reply in running if reply.sent == reply.length]
         return outputs
 
     def tend(self) -> None:
@@ -224,32 +222,45 @@ class ToyEngine:
 
     def stats(self) -> EngineStats:
         """Counts since the load."""
+        states = [reply.state for reply in self._live.values()]
         return EngineStats(
-            waiting=len(self._waiting),
-            running=len(self._running),
+            waiting=states.count(PromptState.WAITING),
+            running=states.count(PromptState.RUNNING),
+            suspended=states.count(PromptState.SUSPENDED),
             steps=self._steps,
             output_tokens=self._output_tokens,
         )
 
     def standings(self) -> list[Standing]:
-        """Those that wait go in as soon as one that runs has said all its words."""
-        standings = [Standing(reply.prompt_id, reply.service_s) for reply in self._running.values()]
-        free = [0] * (self._max_batch - len(self._running))
-        rooms = free + [reply.length - reply.sent for reply in self._running.values()]
-        heapq.heapify(rooms)
-        for position, reply in enumerate(self._waiting, start=1):
-            steps = heapq.heappop(rooms)
-            standings.append(Standing(reply.prompt_id, 0.0, "", position, steps * self._step_s))
-            heapq.heappush(rooms, steps + reply.length - reply.sent)
-        return standings
+        """How each live prompt stands with the next step."""
+        most = self._max_batch
+        return [
+            Standing(
+                prompt_id,
+                self._fair.service_s(prompt_id),
+                position=max(0, place - most + 1),
+                next_slice_s=place // most * self._step_s,
+            )
+            for place, prompt_id in enumerate(self._in_order())
+        ]
 
     def close(self) -> None:
         """Forget every prompt."""
-        self._waiting.clear()
-        self._running.clear()
+        for prompt_id in list(self._live):
+            self.cancel(prompt_id)
+
+    def _in_order(self) -> list[str]:
+        if self._policy is Policy.FCFS:
+            return list(self._live)
+        return sorted(self._live, key=self._fair.rank)
+
+    @staticmethod
+    def _enter(reply: _Reply, state: PromptState, outputs: list[Output]) -> None:
+        reply.state = state
+        outputs.append(StateChanged(reply.prompt_id, state))
 
     def _finish(self, reply: _Reply) -> Finished:
-        del self._running[reply.prompt_id]
+        self.cancel(reply.prompt_id)
         return Finished(
             prompt_id=reply.prompt_id,
             reason=reply.finish,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 REPORT_PERIOD_S = 0.1
 EXCHANGE_WAIT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An engine that takes prompts."""
+
+    engine: Engine
+    finish_work: Callable[[], None]
+    """Waits for all that it has launched on its GPU."""
 
 
 class LoadReporter:
@@ -55,7 +66,7 @@ def memory_desk(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> MemoryDesk:
     return MemoryDesk(settings, clock, exchange=exchange if settings.enabled else None)
 
 
-def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> Engine:
+def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> LoadedModel:
     """The loaded model. Raises LoadError with the reason for the user; other exceptions are faults of the code.
 
     A toy model needs no GPU, so neither torch nor a driver is imported for it.
@@ -65,7 +76,7 @@ def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> Engine:
     if settings.kind is Kind.TOY:
         from aquahost.engines.toy import load_toy
 
-        return load_toy(spec.name, settings, scheduler, None, report)
+        return LoadedModel(load_toy(spec.name, settings, scheduler, None, report), lambda: None)
 
     report(LoadProgress("importing", 0, 0))
     from aquahost.engines.device import EngineDevice
@@ -74,7 +85,7 @@ def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> Engine:
 
     driver = load_driver(spec.driver.choice, _node(spec.driver), spec.driver.partition, spec.driver.partition_path)
     device = EngineDevice(driver, spec.gpu, desk)
-    return load_engine(spec.name, settings, scheduler, device, report)
+    return LoadedModel(load_engine(spec.name, settings, scheduler, device, report), device.finish_work)
 
 
 def _node(driver: DriverSpec) -> EmulatedNode | None:

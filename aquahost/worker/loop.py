@@ -9,6 +9,7 @@ from aquahost.engines.engine import Engine
 from aquahost.errors import RequestError
 from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason, Output, Prompt
 from aquahost.messages.wire import Cancel, EngineStats, FromWorker, Outputs, Standing, Stop, Submit, ToWorker
+from aquahost.worker.gpu_turns import Turns, Unshared
 from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
 
@@ -25,17 +26,22 @@ STANDING_S = 2e-6
 class WorkerLoop:
     """Drives one engine until told to stop.
 
-    Each pass sees to the engine's memory, takes the messages there are, and does a step if one is due. Answers of a
+    Each pass sees to the engine's memory, takes the messages there are, and does a step if one is due and it is this
+    worker's turn on its GPU. Answers of a
     batch of submissions go out before the step, so that a refusal never waits for one; then all that the step produced
     goes out as one message. A prompt that the engine cannot take fails alone; any other exception of the
     engine passes through: it is then broken.
     """
 
-    def __init__(self, engine: Engine, link: DaemonLink, pulse: Pulse, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, link: DaemonLink, pulse: Pulse, clock: Clock, turns: Turns | None = None
+    ) -> None:
+        """`turns` on a GPU that other workers use too."""
         self._engine = engine
         self._link = link
         self._pulse = pulse
         self._clock = clock
+        self._turns = turns or Unshared()
         self._stats_due_s = 0.0
         self._standings_due_s = 0.0
         self._idle_told = False
@@ -45,6 +51,7 @@ class WorkerLoop:
         """Return once `Stop` has come."""
         while not self._pass():
             self._pulse.passes += 1
+        self._turns.rest()
 
     def _pass(self) -> bool:
         """One pass of the loop; returns whether to stop."""
@@ -52,6 +59,8 @@ class WorkerLoop:
         engine.tend()
         self._report_memory()
         wait_s = min(engine.wait_s(), IDLE_WAIT_S) if self._idle_told or engine.has_work() else 0.0
+        if engine.has_work():
+            wait_s = max(wait_s, self._turns.wait_s())
         self._pulse.busy = False
         messages = self._link.receive(wait_s)
         self._pulse.busy = True
@@ -64,11 +73,18 @@ class WorkerLoop:
             if answers:
                 self._send(answers)
             self._report_memory()
-        if engine.has_work():
-            self._send(engine.step())
-        else:
-            self._send([])
+        self._send(self._step_in_turn())
         return False
+
+    def _step_in_turn(self) -> list[Output]:
+        engine = self._engine
+        if not engine.has_work():
+            self._turns.rest()
+        elif self._turns.take():
+            outputs = engine.step()
+            self._turns.stepped(more=engine.wait_s() <= 0)
+            return outputs
+        return []
 
     def _report_memory(self) -> None:
         for report in self._engine.memory_reports():

@@ -15,10 +15,11 @@ from aquahost.clock import Clock, SystemClock
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
 from aquahost.messages.wire import LoadFailed, Ready, Stop
+from aquahost.worker.gpu_turns import turns_at
 from aquahost.worker.heartbeat import HeartbeatThread, Pulse
 from aquahost.worker.lifeline import leave_if_orphan, read_first_line
 from aquahost.worker.link import DaemonLink
-from aquahost.worker.load import LoadReporter, load, memory_desk
+from aquahost.worker.load import LoadedModel, LoadReporter, load, memory_desk
 from aquahost.worker.loop import WorkerLoop
 from aquahost.worker.spec import LOAD_FAILED_STATUS, WorkerSpec, pulse_identity, voice_identity
 
@@ -58,20 +59,22 @@ def _serve(spec: WorkerSpec) -> int:
     heartbeat.start()
     clock = SystemClock()
     logger.info("loading %s on GPU %d (pid %d, %d torch threads)", spec.name, spec.gpu, os.getpid(), spec.threads)
-    engine = _load(spec, link, clock)
-    if engine is None:
+    loaded = _load(spec, link, clock)
+    if loaded is None:
         status = LOAD_FAILED_STATUS
     else:
+        engine = loaded.engine
+        turns = turns_at(spec.turns_path, clock, loaded.finish_work)
         link.send(Ready(engine.footprint))
         logger.info("%s is ready", spec.name)
-        status = run_engine(engine, WorkerLoop(engine, link, pulse, clock))
+        status = run_engine(engine, WorkerLoop(engine, link, pulse, clock, turns))
     link.close()
     context.term()
     return status
 
 
-def _load(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> Engine | None:
-    """The engine, or None once the daemon has been told why there is none."""
+def _load(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> LoadedModel | None:
+    """The model, or None once the daemon has been told why there is none."""
     try:
         return load(spec, memory_desk(spec, link, clock), LoadReporter(link, clock))
     except LoadError as error:

@@ -30,6 +30,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """ZeroMQ endpoint of the daemon's ROUTER."""
     parent_pid: int
     gpu: int
+    turns_path: str
+    """The board on which all workers of the same real GPU say whose turn it is to compute."""
     threads: int
     """For torch."""
     driver: DriverSpec

@@ -10,13 +10,26 @@ from typing import Any
 import pytest
 import torch
 
+from aquahost.clock import Clock, SystemClock, VirtualClock
+from aquahost.config.settings import LeasingSettings, Policy
 from aquahost.engines.gate import Arrive
 from aquahost.engines.gated import GatedEngine
 from aquahost.engines.gated_model import Job, Made, Trial
 from aquahost.engines.memory_curve import MemoryCurve
+from aquahost.engines.memory_desk import MemoryDesk
 from aquahost.errors import InvalidRequestError, RequestError
-from aquahost.messages.prompts import Accepted, FinishReason, ImageRequest, Progress, PromptState, Request, StateChanged
-from aquahost.messages.wire import Footprint
+from aquahost.messages.prompts import (
+    Accepted,
+    Finished,
+    FinishReason,
+    ImageRequest,
+    Progress,
+    Prompt,
+    PromptState,
+    Request,
+    StateChanged,
+)
+from aquahost.messages.wire import Footprint, Standing
 from tiny_media import PlainDevice, collect, prompt, run_all
 from tiny_media import Result as MediaResult
 
@@ -51,9 +64,11 @@ def _engine(works: dict[str, Work], max_begun: int = 4) -> GatedEngine:
     return _engine_of(_FakeModel(works), max_begun)
 
 
-def _engine_of(model: _FakeModel, max_begun: int = 1) -> GatedEngine:
-    device: Any = PlainDevice()
-    return GatedEngine(model, device, MemoryCurve([]), model.footprint, max_begun=max_begun)
+def _engine_of(
+    model: _FakeModel, max_begun: int = 1, *, policy: Policy = Policy.FCFS, clock: Clock | None = None
+) -> GatedEngine:
+    device: Any = PlainDevice(desk=MemoryDesk(LeasingSettings(linger_s=0), clock or SystemClock()))
+    return GatedEngine(model, device, MemoryCurve([]), model.footprint, policy=policy, max_begun=max_begun)
 
 
 def _ask(text: str, seed: int = 0) -> ImageRequest:
@@ -229,3 +244,93 @@ def test_each_prompt_draws_from_a_random_stream_of_its_own() -> None:
     results = run_all(_engine({"draw": draw}), {"a": _ask("draw", 1), "b": _ask("draw", 2), "c": _ask("draw", 1)})
     assert [results[name].data for name in "abc"] == [alone(1), alone(2), alone(1)]
     assert torch.equal(torch.get_rng_state(), outside)
+
+
+class _Costly(_FakeModel):
+    """Every step takes as long as the request's guidance says, on a clock that only steps move."""
+
+    def __init__(self, clock: VirtualClock, steps: int) -> None:
+        super().__init__({})
+        self._clock, self._steps_each = clock, steps
+
+    def prepare(self, request: Request) -> Job:
+        assert isinstance(request, ImageRequest)
+        cost_s = request.guidance or 0.0
+
+        def work(arrive: Arrive) -> Made:
+            for step in range(1, self._steps_each + 1):
+                self._clock.advance(cost_s)
+                arrive(step, self._steps_each)
+            return Made(media_type="image/png", data=b"done")
+
+        return Job(work=work, seed=0, size=1.0, steps=self._steps_each)
+
+
+def _costly(policy: Policy, *, steps: int = 40, max_begun: int = 4) -> GatedEngine:
+    clock = VirtualClock()
+    return _engine_of(_Costly(clock, steps), max_begun, policy=policy, clock=clock)
+
+
+def _submit(engine: GatedEngine, prompt_id: str, tenant: str, step_s: float, **more: Any) -> None:
+    request = ImageRequest(text="draw", guidance=step_s)
+    engine.submit(Prompt(id=prompt_id, model="m", tenant=tenant, request=request, created_s=0.0, **more))
+
+
+def _service(engine: GatedEngine, prefix: str) -> float:
+    return sum(one.service_s for one in engine.standings() if one.prompt_id.startswith(prefix))
+
+
+@pytest.mark.parametrize(("policy", "share"), [(Policy.FAIR, 1.0), (Policy.FCFS, 1 / 3)])
+def test_a_tenant_that_sends_many_prompts_gets_no_more_device_time_if_fair(policy: Policy, share: float) -> None:
+    engine = _costly(policy)
+    _submit(engine, "one", "one", 0.1)
+    for number in range(10):
+        _submit(engine, f"many{number}", "many", 0.1)
+    for _ in range(40):
+        engine.tend()
+        engine.step()
+    assert _service(engine, "one") == pytest.approx(share * _service(engine, "many"), abs=0.21)
+    engine.close()
+
+
+def test_device_time_is_shared_and_not_steps() -> None:
+    engine = _costly(Policy.FAIR)
+    _submit(engine, "small", "one", 0.1)
+    _submit(engine, "large", "other", 0.4)
+    for _ in range(30):
+        engine.step()
+    assert _service(engine, "small") == pytest.approx(_service(engine, "large"), abs=0.41)
+    engine.close()
+
+
+def test_urgent_prompts_go_first_under_priority() -> None:
+    engine = _costly(Policy.PRIORITY, steps=3)
+    _submit(engine, "later", "t", 0.1, priority=1)
+    engine.step()
+    _submit(engine, "urgent", "t", 0.1, priority=0)
+    ended = [out.prompt_id for _ in range(8) for out in engine.step() if isinstance(out, Finished)]
+    assert ended == ["urgent", "later"]
+
+
+def test_standings_tell_service_places_in_the_queue_and_when_a_prompt_begins() -> None:
+    engine = _costly(Policy.FAIR, steps=10, max_begun=1)
+    _submit(engine, "a1", "a", 0.5)
+    _submit(engine, "a2", "a", 0.5)
+    engine.step()
+    _submit(engine, "b1", "b", 0.5)
+    engine.step()
+    # Of 10 steps each, 8, 10 and 10 are left; half a second each.
+    assert engine.standings() == [
+        Standing("a1", 1.0),
+        Standing("b1", 0.0, position=1, next_slice_s=pytest.approx(0.5 * 28 / 3)),
+        Standing("a2", 0.0, position=2, next_slice_s=pytest.approx(1.0 * 28 / 3)),
+    ]
+    engine.close()
+
+
+def test_a_prompt_that_is_live_already_is_refused() -> None:
+    engine = _costly(Policy.FAIR)
+    _submit(engine, "p", "t", 0.1)
+    with pytest.raises(InvalidRequestError, match="live already"):
+        _submit(engine, "p", "t", 0.1)
+    engine.close()

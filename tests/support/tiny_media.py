@@ -69,6 +69,9 @@ class PlainDevice:
     def end_load(self) -> None:
         pass
 
+    def finish_work(self) -> None:
+        pass
+
     def free_bytes(self) -> int:
         return self.capacity_bytes - self.placed_bytes - self.work_bytes
 

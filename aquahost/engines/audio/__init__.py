@@ -32,7 +32,7 @@ def load_audio(
         model = load_musicgen(path, settings, device, report)
     else:
         raise LoadError(f"{path} is no audio model: it has neither a model_index.json nor a config.json")
-    return serve(model, settings, device, report)
+    return serve(model, settings, scheduler, device, report)
 
 
 def _load_pipeline(path: Path, settings: ModelSettings, device: EngineDevice, report: ReportProgress) -> GatedModel:

@@ -33,4 +33,4 @@ def load_image(
     loaded = load_pipeline(folder, settings, device, report)
     refuse_unless_text_to_image(type(loaded.pipeline))
     model = ImageModel(loaded, settings, device.torch_device)
-    return serve(model, settings, device, report)
+    return serve(model, settings, scheduler, device, report)
