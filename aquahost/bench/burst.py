@@ -62,8 +62,8 @@ class Burst:
     measured: list[Measured] = field(default_factory=list)
     """One for each configuration."""
     prefill_floor_s: float | None = None
-    """What prefilling all the prompts takes, back to back: no time to first token's maximum can be below it. None if
-    it could not be measured."""
+    """What it takes to prefill all the prompts, sent at once, for one token each: in a burst hardly any scheduler can
+    answer the last one sooner after the first came. None if it could not be measured."""
 
 
 class Watcher(Protocol):

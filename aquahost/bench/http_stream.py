@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,9 +63,10 @@ class Server:
         before its end mark; OSError where the connection fails.
         """
         loop = asyncio.get_running_loop()
-        reply = _Reply(request, loop.create_future())
+        reply = _Reply(loop.create_future())
         transport, _ = await loop.create_connection(lambda: reply, self.host, self.port, ssl=self.tls or None)
         try:
+            transport.write(request)
             await reply.closed
         finally:
             transport.abort()
@@ -82,20 +84,14 @@ async def stream(host: str, port: int, path: str, body: dict[str, Any], start_s:
 class _Reply(asyncio.Protocol):
     """Notes times as bytes come in. A protocol, not a stream reader, whose every line would cost a task switch."""
 
-    def __init__(self, request: bytes, closed: asyncio.Future[None]) -> None:
+    def __init__(self, closed: asyncio.Future[None]) -> None:
         self.closed = closed
-        self._request = request
         self._times = StreamTimes(sent_s=time.perf_counter())
         self._rest = b""
         self._status = b""
         self._in_body = False
         self._said = b""
         """What a server answered that did not stream."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Note every whole line."""
@@ -134,15 +130,20 @@ class _Reply(asyncio.Protocol):
         if line.startswith((b"data: {", b"data:{")) and b'"error"' not in line[:20]:
             # Taking every chunk's JSON apart would cost as much as sending it; only the usage report is parsed.
             if b'"usage":{' in line or b'"usage": {' in line:
-                usage = json.loads(line[line.index(b"{") :])["usage"]
-                self._times.input_tokens = usage.get("prompt_tokens", self._times.input_tokens)
-                self._times.output_tokens = usage.get("completion_tokens", self._times.output_tokens)
+                self._note_usage(line[line.index(b"{") :])
             if _has_text(line):
                 self._times.chunk_s.append(now_s)
         elif line.startswith((b"data: [DONE]", b"data:[DONE]")):
             self._times.done_s = now_s
         elif not line.startswith(b":") and len(self._said) < _MOST_ERROR_BYTES:
             self._said += line.strip()
+
+    def _note_usage(self, chunk: bytes) -> None:
+        # An error raised in a callback would be logged and lost, and the prompt never end: a broken report is none.
+        with suppress(ValueError, KeyError, AttributeError):
+            usage = json.loads(chunk)["usage"]
+            self._times.input_tokens = usage.get("prompt_tokens", self._times.input_tokens)
+            self._times.output_tokens = usage.get("completion_tokens", self._times.output_tokens)
 
 
 def _has_text(line: bytes) -> bool:

@@ -206,6 +206,6 @@ TRACES = {
     "tenants": Built(
         about="two tenants of equal weight, one sends ten times the other's load", prompts=132, build=_tenants
     ),
-    "light-alone": Built(about="the lighter tenant of `tenants` without the other", prompts=132, build=_light_alone),
+    "light-alone": Built(about="the lighter of these tenants without the other", prompts=132, build=_light_alone),
 }
 """By name. `prompts` of the last counts both tenants', so that the same number makes the same light prompts."""
