@@ -3,84 +3,100 @@
 from __future__ import annotations
 
 import importlib
-import signal
-import sys
-from collections.abc import Callable
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
+from aquahost.cli.bench_burst import burst
+from aquahost.cli.ended import ended_by_sigterm
+from aquahost.cli.lazy import reflowed
 from aquahost.cli.output import Column, Form, FormOption, say, write_data, write_line, write_table
 
 if TYPE_CHECKING:
     from aquahost.bench.figures import Figure
 
-_MEASURES = {
-    "commands": "aquahost.bench.commands:measure_commands",
-    "startup": "aquahost.bench.startup:measure_startup",
-    "engine": "aquahost.bench.engine:measure_engine",
-    "stream": "aquahost.bench.stream_cost:measure_stream_cost",
-    "serving": "aquahost.bench.serving:measure_serving",
-    "paging": "aquahost.bench.paging:measure_paging",
-    "overlap": "aquahost.bench.overlap:measure_overlap",
-    "recall": "aquahost.bench.recall:measure_recall",
-    "broker": "aquahost.bench.broker:measure_broker",
-    "long-prompt": "aquahost.bench.long_prompt:measure_long_prompt",
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A group of figures that can be measured."""
+
+    place: str
+    """"module:function"."""
+    about: str
+    """What the figures are of, for `--help`."""
+
+
+MEASURES = {
+    "commands": Measure("aquahost.bench.commands:measure_commands", "How long client commands take."),
+    "startup": Measure("aquahost.bench.startup:measure_startup", "How long the packaged demo takes to come up."),
+    "engine": Measure("aquahost.bench.engine:measure_engine", "The language engine against model.generate."),
+    "stream": Measure("aquahost.bench.stream_cost:measure_stream_cost", "What a streamed token costs the daemon."),
+    "serving": Measure("aquahost.bench.serving:measure_serving", "A burst of prompts over HTTP, and one stream."),
+    "paging": Measure("aquahost.bench.paging:measure_paging", "How fast prompts are paged out and in."),
+    "overlap": Measure("aquahost.bench.overlap:measure_overlap", "What paging costs the steps beside it."),
+    "recall": Measure("aquahost.bench.recall:measure_recall", "How soon a donor has its memory back."),
+    "broker": Measure("aquahost.bench.broker:measure_broker", "How many events the broker handles."),
+    "long-prompt": Measure(
+        "aquahost.bench.long_prompt:measure_long_prompt", "A prompt with most of its KV on a neighbour."
+    ),
 }
-
-
 _MET = {None: "", True: "yes", False: "NO"}
 
-
-class Measure(StrEnum):
-    """What can be measured."""
-
-    ALL = "all"
-    COMMANDS = "commands"
-    STARTUP = "startup"
-    ENGINE = "engine"
-    STREAM = "stream"
-    SERVING = "serving"
-    PAGING = "paging"
-    OVERLAP = "overlap"
-    RECALL = "recall"
-    BROKER = "broker"
-    LONG_PROMPT = "long-prompt"
+app = typer.Typer(name="bench", invoke_without_command=True, add_completion=False)
 
 
-def bench(
-    measure: Annotated[Measure, typer.Argument(help="What to measure.")] = Measure.ALL,
-    output: FormOption = Form.TABLE,
-) -> None:
+@app.callback()
+def bench(context: typer.Context, output: FormOption = Form.TABLE) -> None:
     """Measure this machine; daemons it needs are started and stopped apart from yours.
+
+    Without a command, all but burst is measured.
+    """
+    if context.invoked_subcommand is None:
+        _measure(list(MEASURES), output)
+    elif output is not Form.TABLE:
+        raise typer.BadParameter(f"belongs behind {context.invoked_subcommand}", param_hint="'-o'")
+
+
+app.command(help=reflowed(inspect.getdoc(burst) or ""))(burst)
+
+
+@app.command("all")
+def measure_all(output: FormOption = Form.TABLE) -> None:
+    """Everything but burst.
 
     Examples:
 
-      aquahost bench engine          the language engine against model.generate
-
-      aquahost bench all -o json     everything, for docs/benchmarks.md
+      aquahost bench all -o json     for docs/benchmarks.md
     """
-    # The daemons being measured must end with us, also when we are asked to end.
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    names = list(_MEASURES) if measure is Measure.ALL else [measure.value]
+    _measure(list(MEASURES), output)
+
+
+def _command(name: str) -> Callable[..., None]:
+    def measure_one(output: FormOption = Form.TABLE) -> None:
+        _measure([name], output)
+
+    return measure_one
+
+
+for _name, _one in MEASURES.items():
+    _examples = f"Examples:\n\n  aquahost bench {_name}\n\n  aquahost bench {_name} -o json"
+    app.command(_name, help=f"{_one.about}\n\n{_examples}")(_command(_name))
+
+
+def _measure(names: Sequence[str], output: Form) -> None:
     results: dict[str, list[Figure]] = {}
-    try:
+    with ended_by_sigterm():
         for name in names:
             say(f"measuring {name} …")
-            results[name] = _measure(name)()
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+            module, _, function = MEASURES[name].place.partition(":")
+            results[name] = getattr(importlib.import_module(module), function)()
     _show(results, output)
     if any(figure.met is False for figures in results.values() for figure in figures):
         say("some figures miss their bar")
         raise typer.Exit(1)
-
-
-def _measure(name: str) -> Callable[[], list[Figure]]:
-    module, _, function = _MEASURES[name].partition(":")
-    measure: Callable[[], list[Figure]] = getattr(importlib.import_module(module), function)
-    return measure
 
 
 def _show(results: dict[str, list[Figure]], form: Form) -> None:

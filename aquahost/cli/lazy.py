@@ -35,7 +35,7 @@ class LazyCommand:
         if isinstance(target, typer.Typer):
             return typer.main.get_command(target)
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        app.command(self.name, help=_reflowed(inspect.getdoc(target) or ""))(target)
+        app.command(self.name, help=reflowed(inspect.getdoc(target) or ""))(target)
         return typer.main.get_command(app)
 
     def listed(self) -> TyperCommand:
@@ -78,7 +78,7 @@ class LazyGroup(TyperGroup):
             raise typer.Exit(ExitCode.INTERRUPTED) from error
 
 
-def _reflowed(help_text: str) -> str:
+def reflowed(help_text: str) -> str:
     """Help whose paragraphs are one line each, to be broken where the terminal ends; examples are left alone."""
     paragraphs = help_text.split("\n\n")
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)

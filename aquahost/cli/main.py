@@ -38,7 +38,7 @@ COMMANDS = (
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
     LazyCommand(
         "bench",
-        "aquahost.cli.bench:bench",
+        "aquahost.cli.bench:app",
         "Measure this machine; daemons it needs are started and stopped apart from yours.",
         _MORE,
     ),
