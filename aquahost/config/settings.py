@@ -130,7 +130,7 @@ class Policy(StrEnum):
 class SchedulerSettings(_Settings):
     """How prompts share a model."""
 
-    policy: Policy = Policy.FCFS
+    policy: Policy = Policy.FAIR
     """"fair": in time slices, tenants by weight, then prompts. "fcfs": first come, first served, with admission
     control. "priority": as fair, but a request's smaller `priority` number goes first."""
     paging_budget: float = Field(default=0.1, gt=0, le=1)
