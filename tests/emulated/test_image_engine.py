@@ -82,15 +82,14 @@ def plain_image(folder: Path, request: ImageRequest) -> npt.NDArray[np.uint8]:
     return np.asarray(image)
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "fair"])
-def test_prompts_in_turns_give_the_images_they_give_alone(folder: Path, policy: str) -> None:
+def test_prompts_in_turns_give_the_images_they_give_alone(folder: Path) -> None:
     requests: dict[str, Request] = {
         "a": ImageRequest(text="a cat", steps=3, seed=1, guidance=7.5),
         "b": ImageRequest(text="a red house", steps=5, seed=2, guidance=1.0, negative_text="blue"),
         "c": ImageRequest(text="a lake", steps=4, seed=3, guidance=3.0, width_px=48, height_px=16, negative_text="x"),
         "d": ImageRequest(text="a cat", steps=3, seed=1, guidance=7.5),
     }
-    engine = load(folder, max_concurrent=3, policy=policy)
+    engine = load(folder, max_concurrent=3, policy="fair")
     results = run_all(engine, requests)
     engine.close()
     for name, request in requests.items():
