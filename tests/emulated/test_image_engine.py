@@ -89,7 +89,7 @@ def test_prompts_in_turns_give_the_images_they_give_alone(folder: Path) -> None:
         "c": ImageRequest(text="a lake", steps=4, seed=3, guidance=3.0, width_px=48, height_px=16, negative_text="x"),
         "d": ImageRequest(text="a cat", steps=3, seed=1, guidance=7.5),
     }
-    engine = load(folder, max_concurrent=3)
+    engine = load(folder, max_concurrent=3, policy="fair")
     results = run_all(engine, requests)
     engine.close()
     for name, request in requests.items():
