@@ -39,6 +39,7 @@ MEASURES = {
     "overlap": Measure("aquahost.bench.overlap:measure_overlap", "What paging costs the steps beside it."),
     "recall": Measure("aquahost.bench.recall:measure_recall", "How soon a donor has its memory back."),
     "broker": Measure("aquahost.bench.broker:measure_broker", "How many events the broker handles."),
+    "decision": Measure("aquahost.bench.decision:measure_decision", "How long the scheduler takes to plan a step."),
     "long-prompt": Measure(
         "aquahost.bench.long_prompt:measure_long_prompt", "A prompt with most of its KV on a neighbour."
     ),

@@ -8,7 +8,7 @@ from enum import Enum
 
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 from aquahost.scheduling.step_room import StepRoom
-from aquahost.scheduling.virtual_time import VirtualTime
+from aquahost.scheduling.virtual_time import Rank, VirtualTime
 from aquahost.scheduling.waiting_line import WaitingLine
 
 MOST_SEATED = 16
@@ -50,7 +50,7 @@ class FairStep:
         self._fairness = fairness
         self._line = line
         self._terms = terms
-        self._by_rank: list[ScheduledPrompt] | None = None
+        self._by_rank: list[tuple[Rank, ScheduledPrompt]] | None = None
         """Those that ran as the step began, whoever has had least first; made when somebody must give way."""
         self._computed: set[str] = set()
         self._reserve = 0
@@ -136,31 +136,29 @@ class FairStep:
 
     def _victim(self, prompt: ScheduledPrompt, is_overdue: bool, *, holding_blocks: bool) -> ScheduledPrompt | None:
         """Who has the weakest claim on its place, if that is weaker than this prompt's."""
-        for victim in reversed(self._ranked()):
+        mine, terms = self._fairness.rank(prompt.id), self._terms
+        level, had = mine.level, mine[:3]
+        latest_s = terms.now_s - terms.slice_s
+        for theirs, victim in reversed(self._ranked()):
             if victim.stand is not Stand.RUNNING or victim.remaining > 1 or not victim.yielded:
-                continue  # it has not had a token yet for the way that it came
+                continue  # it has left, or has not had a token yet for the way that it came
             if holding_blocks and not victim.local:
                 continue
-            if self._outranks(prompt, victim, is_overdue):
+            if level != theirs.level:
+                if level < theirs.level:
+                    return victim
+            elif not prompt.has_begun:
+                # At once; but not for a tenant that has had more than others, whose prompts never stop coming.
+                if mine.tenant_time <= theirs.tenant_time + terms.slice_s:
+                    return victim
+            elif victim.since_s <= latest_s and victim.yielded >= LEAST_TOKENS and (is_overdue or had < theirs[:3]):
                 return victim
         return None
 
-    def _outranks(self, prompt: ScheduledPrompt, victim: ScheduledPrompt, is_overdue: bool) -> bool:
-        mine, theirs = self._fairness.rank(prompt.id), self._fairness.rank(victim.id)
-        if mine.level != theirs.level:
-            return mine.level < theirs.level
-        slice_s = self._terms.slice_s
-        if not prompt.has_begun:
-            # At once; but not for a tenant that has had more than others, whose prompts would never be interrupted.
-            return mine.tenant_time <= theirs.tenant_time + slice_s
-        if victim.yielded < LEAST_TOKENS or self._terms.now_s - victim.since_s < slice_s:
-            return False
-        return is_overdue or mine[:3] < theirs[:3]
-
-    def _ranked(self) -> list[ScheduledPrompt]:
+    def _ranked(self) -> list[tuple[Rank, ScheduledPrompt]]:
         if self._by_rank is None:
             rank = self._fairness.rank
-            self._by_rank = sorted(self._step.prompts.running, key=lambda one: rank(one.id))
+            self._by_rank = sorted((rank(one.id), one) for one in self._step.prompts.running)
         return self._by_rank
 
     # -- blocks ------------------------------------------------------------------------------------------------
@@ -202,7 +200,7 @@ class FairStep:
 
     def _last_not_computed(self, prompt: ScheduledPrompt) -> ScheduledPrompt:
         """Who gives way for want of blocks: the weakest claim, perhaps the prompt's own."""
-        for victim in reversed(self._ranked()):
+        for _, victim in reversed(self._ranked()):
             if victim.stand is Stand.RUNNING and victim.local and victim.id not in self._computed:
                 return victim
         return prompt

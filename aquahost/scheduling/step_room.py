@@ -62,7 +62,7 @@ class StepRoom:
 
     def decode(self, prompt: ScheduledPrompt, provide: Provide) -> None:
         """Compute one token of a prompt, if it can have room for it."""
-        if provide(prompt, prompt.tokens):
+        if prompt.blocks * self.sizes.block_tokens >= prompt.tokens or provide(prompt, prompt.tokens):
             self.plan.decodes.append(prompt)
             self.budget -= 1
 
