@@ -41,7 +41,7 @@ class HostedModel:
         self.prompts: dict[str, LivePrompt] = {}
         """Live prompts by id, in order of arrival."""
         self.stranded = Stranded()
-        """Those of them that no worker has."""
+        """Those of them that wait for the next worker after one has died."""
         self.completions = CompletionRate()
         self._changed = asyncio.Event()
 

@@ -69,6 +69,11 @@ class KillWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptConvicted:
+    """The last end was one prompt's doing, and that prompt is gone: it says nothing of the model."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Look at the deadlines; sent several times a second."""
 
@@ -82,6 +87,7 @@ SupervisionEvent = (
     | WorkerExited
     | HeartbeatHeard
     | KillWanted
+    | PromptConvicted
     | TimePassed
 )
 

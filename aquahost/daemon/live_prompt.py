@@ -113,7 +113,7 @@ class LivePrompt:
 
     @property
     def progress(self) -> int:
-        """Tokens or steps done; grows with every sign that the worker survived working on it."""
+        """Tokens or steps done; steps are lost with their worker."""
         return len(self._produced_ids) + (self._steps_done or 0)
 
     def interrupt(self) -> None:

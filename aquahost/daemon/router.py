@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 
 from aquahost.clock import Clock
 from aquahost.config.settings import Kind
+from aquahost.daemon.endings import event_of, guilty, not_sent, unavailable
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.stranded import Stranded
 from aquahost.errors import (
     InvalidRequestError,
     ModelUnavailableError,
     QueueFullError,
-    RequestError,
     UnknownModelError,
     UnknownPromptError,
 )
@@ -39,6 +41,8 @@ from aquahost.messages.snapshot import ModelState, PromptView
 from aquahost.messages.wire import Cancel, Standing, Submit, ToWorker
 from aquahost.units import format_seconds
 
+logger = logging.getLogger(__name__)
+
 TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] = {
     Kind.LLM: TextRequest,
     Kind.TOY: TextRequest,
@@ -46,7 +50,6 @@ TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] =
     Kind.AUDIO: AudioRequest,
 }
 MAKES = {Kind.LLM: "text", Kind.TOY: "text", Kind.IMAGE: "images", Kind.AUDIO: "audio"}
-LOADING_RETRY_S = 5.0
 
 
 class Router:
@@ -120,10 +123,7 @@ class Router:
         )
         stream = PromptStream(prompt.id, self.cancel, queue_length=len(model.prompts) + 1)
         live = LivePrompt(prompt, stream, Notices() if notices else None)
-        if model.stranded.holds_back:
-            model.stranded.add(live)
-        else:
-            self._hand_over(live, worker_id)
+        self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
         if notices:
             self._told[prompt.id] = live
@@ -153,9 +153,10 @@ class Router:
                 live.stream.feed(output)
             live.note(output, now_s)  # after it, since a notice of what it changes must not come first
             if live.interruptions:
-                model = self._models[live.model]
-                model.stranded.note(live)
-                self._let_in(model)
+                self._models[live.model].stranded.note(live)
+        for model in self._held_back(worker_id):
+            model.stranded.heard()
+            self._let_in(model)
 
     def on_standings(self, worker_id: int, standings: list[Standing]) -> None:
         """Keep how a worker's prompts stand, and tell readers who asked; with every report, even if none is new."""
@@ -168,32 +169,36 @@ class Router:
             if live.worker_id == worker_id:
                 live.tell(now_s)
 
-    def strand(self, model: HostedModel, *, blamed: bool) -> None:
-        """The model's worker is gone; its prompts wait for the next one, but the one that ended it twice fails.
+    def strand(self, model: HostedModel, *, blamed: bool) -> bool:
+        """The model's worker is gone; its prompts wait for the next one, but the one that ended it twice fails; returns
+        whether there was one.
 
         `blamed`: whether a prompt can have been the cause.
         """
         aboard = [live for live in model.prompts.values() if live.worker_id is not None]
-        guilty = model.stranded.strand(aboard, blamed=blamed)
+        convict = model.stranded.strand(aboard, blamed=blamed)
         for live in aboard:
             live.interrupt()
-            if live.id != guilty and live.is_accepted:
+            if live.id != convict and live.is_accepted:
                 live.stream.feed(Notice(live.id, f"the worker of {model.name} died; this reply goes on soon"))
-        if guilty is not None:
-            self._retire(model.prompts[guilty], _guilty(guilty, model.name))
+        if convict is not None:
+            self._retire(model.prompts[convict], guilty(convict, model.name))
         if model.prompts:
             waiting = f"{_prompts(len(model.prompts))} of {model.name} for its next worker"
             self._events.add(EventKind.PROMPTS_STRANDED, f"waiting: {waiting}", model=model.name)
+        return convict is not None
 
     def carry_on(self, model: HostedModel) -> None:
         """The model has a worker again: the prompts that wait for it go on."""
         if model.prompts:
-            goes_on = f"{_prompts(len(model.prompts))} of {model.name} with its new worker"
+            how = ", one at a time, since one may have ended the last" if model.stranded.has_suspects else ""
+            goes_on = f"{_prompts(len(model.prompts))} of {model.name} with its new worker{how}"
             self._events.add(EventKind.PROMPTS_CARRIED_ON, f"going on: {goes_on}", model=model.name)
         self._let_in(model)
 
     def end_prompts(self, model: HostedModel, error: ErrorDetail) -> None:
         """Fail all live prompts of a model."""
+        model.stranded = Stranded()  # or some of them would be handed over for others that are ended before them
         for live in list(model.prompts.values()):
             self._drop(live, Finished(prompt_id=live.id, reason=FinishReason.ERROR, error=error))
 
@@ -216,9 +221,9 @@ class Router:
             raise ModelUnavailableError(message, code=code)
         if model.state is ModelState.UNLOADED:
             self._want(model.name)
-        if model.state is ModelState.READY and model.worker_id is not None:
+        if model.state is ModelState.READY and model.worker_id is not None and not model.stranded.holds_back:
             return model.worker_id
-        raise _unavailable(model)
+        raise unavailable(model)
 
     def _hand_over(self, live: LivePrompt, worker_id: int) -> None:
         self._send(worker_id, Submit(live.to_go_on()))
@@ -228,7 +233,15 @@ class Router:
         """Hand over the prompts that need not wait any longer."""
         if model.state in (ModelState.READY, ModelState.DRAINING) and model.worker_id is not None:
             for live in model.stranded.take():
-                self._hand_over(live, model.worker_id)
+                try:
+                    self._hand_over(live, model.worker_id)
+                except Exception:  # of one prompt; the others must not be lost with it
+                    logger.exception("prompt %s could not be handed to its worker", live.id)
+                    self._retire(live, not_sent(live.id))
+
+    def _held_back(self, worker_id: int) -> list[HostedModel]:
+        """The model of that worker, if prompts of it wait."""
+        return [model for model in self._models.values() if model.worker_id == worker_id and model.stranded.holds_back]
 
     def _drop(self, live: LivePrompt, finished: Finished) -> None:
         """End a prompt on our side's wish; its worker is told to forget it."""
@@ -245,49 +258,12 @@ class Router:
         if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
             model.completions.note(now_s)
         live.stream.feed(finished)
-        kind, what = _ending(finished)
+        kind, what = event_of(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)
-        self._let_in(model)
         if not model.prompts:
             self._idle(model)
 
 
 def _prompts(count: int) -> str:
     return "1 prompt" if count == 1 else f"{count} prompts"
-
-
-def _guilty(prompt_id: str, model: str) -> Finished:
-    message = f"the worker of {model} died twice over this prompt; see `aquahost logs {model}`"
-    return Finished(
-        prompt_id=prompt_id, reason=FinishReason.ERROR, error=ErrorDetail(message=message, code="worker_died_twice")
-    )
-
-
-def _ending(finished: Finished) -> tuple[EventKind, str]:
-    match finished.reason:
-        case FinishReason.CANCELLED:
-            return EventKind.PROMPT_CANCELLED, "was cancelled"
-        case FinishReason.ERROR:
-            code = finished.error.code or finished.error.type if finished.error else "error"
-            return EventKind.PROMPT_FAILED, f"failed ({code})"
-    return EventKind.PROMPT_FINISHED, "finished"
-
-
-def _unavailable(model: HostedModel) -> RequestError:
-    name, died = model.name, model.supervision.worker_died
-    match model.state:
-        case ModelState.FAILED:
-            # Why a load was refused helps whoever asks; how a worker died may quote its log, with another's prompt.
-            reason = f"its worker died; see `aquahost logs {name}`" if died else model.supervision.reason
-            return ModelUnavailableError(f"the model {name!r} failed: {reason}", code="model_failed")
-        case ModelState.DRAINING:
-            return ModelUnavailableError(
-                f"the model {name!r} is being unloaded", code="model_draining", retry_after_s=LOADING_RETRY_S
-            )
-    again = " again, since its worker died" if died else ""
-    return ModelUnavailableError(
-        f"the model {name!r} is being loaded{again}; try again soon",
-        code="model_loading",
-        retry_after_s=LOADING_RETRY_S,
-    )

@@ -23,6 +23,7 @@ from aquahost.daemon.lifecycle import (
     KillWorker,
     LoadRefused,
     LoadRequested,
+    PromptConvicted,
     PromptsGone,
     SpawnWorker,
     StopWorker,
@@ -83,7 +84,10 @@ class Supervision:
             case HeartbeatHeard():
                 return self._on_heartbeat(event, now_s)
             case KillWanted(because):
-                return [self._kill(because)] if self.worker_runs and self._killed_because is None else []
+                return self._on_kill_wanted(because, now_s)
+            case PromptConvicted():
+                self._crashes = min(self._crashes, 1)
+                return []
             case LoadRequested():
                 return self._on_load(now_s)
             case UnloadRequested():
@@ -212,6 +216,12 @@ class Supervision:
         self.reason = reason
         self.ready_since_s = None
         return [Announce(EventKind.MODEL_FAILED, f"{self.name} failed: {reason}")]
+
+    def _on_kill_wanted(self, because: str, now_s: float) -> list[Instruction]:
+        if not self.worker_runs or self._killed_because is not None:
+            return []
+        # It may have kept the memory because a prompt keeps it from doing anything.
+        return [self._kill(because, over_prompt=now_s - self._passes_since_s > self._limits.stuck_s)]
 
     # -- time --------------------------------------------------------------------------------------------------
 

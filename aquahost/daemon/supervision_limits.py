@@ -20,6 +20,8 @@ class SupervisionLimits:
     max_backoff_s: float = 30.0
     healthy_s: float = 60.0
     """Ready for this long, a worker's earlier crashes are forgotten."""
+    stuck_s: float = 2.0
+    """Without a pass of its loop for this long, a worker that is killed for another reason may be stuck in a prompt."""
     stop_grace_s: float = 5.0
     """From StopWorker to KillWorker."""
     stall_s: float = 2.0

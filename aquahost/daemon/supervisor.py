@@ -25,6 +25,7 @@ from aquahost.daemon.lifecycle import (
     KillWorker,
     LoadRefused,
     LoadRequested,
+    PromptConvicted,
     PromptsGone,
     SpawnWorker,
     StopWorker,
@@ -101,6 +102,8 @@ class Supervisor:
         self.lending = Lending(leasing, send=send, kill=self._kill_borrower, log=events, clock=clock)
         self._by_worker: dict[int, HostedModel] = {}
         self._last_worker_id = 0
+        self._oom_kills = (oom_kills(), oom_kills())
+        """As counted at the last two looks: what is not in the first may be of the worker that has just ended."""
         self.faults: list[str] = []
         """Of the supervisor itself: anything here means that the daemon must be restarted."""
         self._watchers = Tasks("the daemon's supervisor", self.faults)
@@ -184,7 +187,8 @@ class Supervisor:
                 retry_after_s = RETRY_AFTER_CRASH_S if code == "worker_died" else None
                 self._prompts.end_prompts(model, _unavailable(message, code, retry_after_s))
             case StrandPrompts(blamed):
-                self._prompts.strand(model, blamed=blamed)
+                if self._prompts.strand(model, blamed=blamed):
+                    self.handle(model, PromptConvicted())
             case CarryOnPrompts():
                 self._prompts.carry_on(model)
             case Announce(kind, message):
@@ -236,14 +240,13 @@ class Supervisor:
     async def _run(self, model: HostedModel, spec: WorkerSpec) -> WorkerExited:
         """Run one worker to its end; returns how it ended."""
         written = await asyncio.to_thread(log_bytes, model.log_path)
-        starved = oom_kills()
         model.process = await WorkerProcess.spawn(spec, model.log_path)
         if model.kill_requested:
             model.process.kill()
         status = await model.process.wait()
         line = await asyncio.to_thread(last_line, model.log_path, written)
         # A fault of its own ends a process by other signals; SIGKILL comes from people, or from a kernel out of memory.
-        from_outside = -status in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT) and oom_kills() == starved
+        from_outside = -status in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT) and oom_kills() == self._oom_kills[0]
         return WorkerExited(describe_end(status, line), from_outside)
 
     def _spec(self, model: HostedModel, worker_id: int, gpu: int) -> WorkerSpec:
@@ -274,6 +277,7 @@ class Supervisor:
         """Every `POLL_S`, read what workers do not report themselves, and keep their logs small."""
         while True:
             await asyncio.sleep(POLL_S)
+            self._oom_kills = self._oom_kills[1], oom_kills()
             await self._look_at_gpus()
             await asyncio.to_thread(trim_logs, [model.log_path for model in self._models.values()])
             running = [model for model in self._models.values() if model.process is not None]

@@ -131,7 +131,7 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float | None
     """Seconds from acceptance to the first token or step."""
     interruptions: int = 0
-    """How often its worker ended and another one went on with it."""
+    """How often a worker that had it ended."""
     service_s: float = 0.0
     """Device time it has had, as its engine said last."""
     place: str = ""

@@ -14,8 +14,8 @@ from scripted_broker import ScriptedBroker
 class ScriptedLender:
     """One worker's broker: `pump` hears it and answers its claims; leases come and go by the other methods."""
 
-    def __init__(self, **settings: object) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, clock: VirtualClock | None = None, **settings: object) -> None:
+        self.clock = clock or VirtualClock()
         self.broker = ScriptedBroker(clock=self.clock)
         self.desk = self.broker.desk(**{"linger_s": 1.0, **settings})
         self._ids = itertools.count(1)
@@ -28,10 +28,10 @@ class ScriptedLender:
         for message in answers:
             engine.on_memory(message)
 
-    def grant(self, engine: Engine, donor: int, nbytes: int) -> int:
-        """Grant a lease; returns its id."""
+    def grant(self, engine: Engine, donor: int, nbytes: int, *, bytes_per_s: float = 0.0) -> int:
+        """Grant a lease over a link of that rate; returns its id."""
         lease_id = next(self._ids)
-        engine.on_memory(LeaseGranted(lease_id, donor, nbytes))
+        engine.on_memory(LeaseGranted(lease_id, donor, nbytes, bytes_per_s))
         return lease_id
 
     def recall(self, engine: Engine, lease_id: int, keep_bytes: int = 0) -> None:
