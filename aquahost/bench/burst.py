@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from aquahost.bench.http_stream import Server
 from aquahost.bench.private_daemon import PrivateDaemon, private_daemon
+from aquahost.bench.process import OthersCpu
 from aquahost.bench.replay import Target, prefill_floor_s, replay
 from aquahost.bench.replies import Reply, Row, row
 from aquahost.bench.tiny_llama import KV_BYTES_PER_TOKEN, MAX_CONTEXT, make_tiny_llama
@@ -168,11 +170,14 @@ def _replay(
 ) -> Measured:
     before_bytes = _paged_bytes(daemon)
     watcher.begin(name)
+    others = OthersCpu([os.getpid(), *daemon.pids()])
     replies = replay(target, trace.prompts, contents, watcher.prompt_ended)
+    others_cores = others.cores()
     time.sleep(_REPORT_S)
     # A worker that died counts from zero again.
     paged_bytes = max(_paged_bytes(daemon) - before_bytes, 0)
-    return Measured(row(setup.policy, setup.tier, replies, paged_bytes), replies)
+    figures = row(setup.policy, setup.tier, replies, paged_bytes)
+    return Measured(replace(figures, others_cores=others_cores), replies)
 
 
 def _floor(trace: Trace, target: Target, contents: str, watcher: Watcher) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ _COLOURS = {"recompute": "#d55e00", "host": "#009e73", "peer": "#0072b2", "-": "
 """By tier; told apart by colour-blind people too."""
 _DASHES = {"fair": "-", "fcfs": (0, (4, 2)), "priority": (0, (1, 1.2)), "-": "-"}
 """By policy."""
-_SIZE_IN = (8.0, 4.8)
+_SIZE_IN = (9.0, 4.8)
 _DPI = 150
 _GREY = "#555555"
 
@@ -47,21 +46,14 @@ def _ttft(burst: Burst, title: str) -> Figure:
             shares = [100 * (number + 1) / len(times_s) for number in range(len(times_s))]
             axes.step([times_s[0], *times_s], [0, *shares], where="post", **_style(one))
     if burst.prefill_floor_s is not None:
-        axes.axvline(burst.prefill_floor_s, color=_GREY, linewidth=1)
-        axes.annotate(
-            f"all prompts prefilled\nback to back: {burst.prefill_floor_s:.2g} s",
-            (burst.prefill_floor_s, 2),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=_GREY,
-            fontsize=8,
-        )
+        label = f"all prefilled back\nto back: {burst.prefill_floor_s:.2g} s"
+        axes.axvline(burst.prefill_floor_s, color=_GREY, linewidth=1, linestyle=":", label=label)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_plain)
     axes.set_xlabel("time to first token (s, logarithmic)")
     axes.set_ylabel("prompts (%)")
     axes.set_ylim(0, 101)
-    _legend(axes, burst.measured)
+    _legend(figure, axes)
     return figure
 
 
@@ -76,7 +68,7 @@ def _tokens(burst: Burst, title: str) -> Figure:
     axes.yaxis.set_major_formatter(lambda tokens, _: f"{tokens:,.0f}")
     axes.set_xlabel("time since the trace began (s)")
     axes.set_ylabel("output tokens so far")
-    _legend(axes, burst.measured)
+    _legend(figure, axes)
     return figure
 
 
@@ -114,9 +106,11 @@ def _style(one: Measured) -> dict[str, Any]:
     return {"color": _COLOURS[tier], "linestyle": _DASHES[policy], "linewidth": 1.8, "label": label}
 
 
-def _legend(axes: Axes, measured: Sequence[Measured]) -> None:
-    if any(one.row.failed < one.row.prompts for one in measured):
-        axes.legend(frameon=False, fontsize=9)
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Beside the picture: six lines leave no room within."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
 
 
 def _plain(value: float, _: object) -> str:

@@ -85,6 +85,8 @@ class Row:
     output_tokens: int
     took_s: float
     tenants: dict[str, TenantFigures] = field(default_factory=dict)
+    others_cores: float | None = None
+    """Cores of this machine that were busy with something else meanwhile; None where that is not known."""
     runs: list[float] = field(default_factory=list)
     """Output tokens/s of every run; the row is the median one."""
 

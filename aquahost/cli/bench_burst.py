@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from aquahost.bench.replay import Target
     from aquahost.bench.traces import Trace
 
+_QUIET_CORES = 0.2
+"""Cores that others may keep busy without spoiling a row."""
+
 
 def burst(
     trace: TraceOption = "burst",
@@ -97,6 +100,8 @@ def _show(measured: Burst, trace: Trace, output: Form, png: str | None) -> None:
             say(f"drew {path}")
     rows = [one.row for one in measured.measured]
     for row in rows:
+        if row.others_cores is not None and row.others_cores > _QUIET_CORES:
+            say(f"{row.policy} × {row.tier}: something else kept {row.others_cores:.1f} cores busy; measure again")
         if row.failed:
             reasons = ", ".join(f"{count} × {reason}" for reason, count in row.failures.items())
             say(f"{row.policy} × {row.tier}: {row.failed} of {row.prompts} prompts failed: {reasons}")

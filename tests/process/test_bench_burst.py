@@ -54,6 +54,7 @@ def test_a_daemon_of_its_own(cli: CliProcess, trace: str) -> None:
     assert 0 < row["ttft_p50_s"] <= row["ttft_max_s"] < row["completion_p99_s"] <= row["took_s"]
     assert {name: one["output_tokens"] for name, one in row["tenants"].items()} == {"a": 30, "b": 40}
     assert told["prefill_floor_s"] > 0
+    assert row["others_cores"] >= 0
 
 
 def test_a_server_that_is_there_already(cli: CliProcess, trace: str, tmp_path: Path) -> None:

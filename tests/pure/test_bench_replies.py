@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aquahost.bench.burst import Setup, models_yaml
+from aquahost.bench.process import OthersCpu
 from aquahost.bench.replies import Reply, quantile, row
 from aquahost.bench.traces import TracePrompt, make_trace
 from aquahost.config.loader import load
@@ -96,3 +99,15 @@ def test_tiers_are_what_a_daemon_is_told(tier: str, borrows: bool, uses_host: bo
     assert bool(model.host_kv_bytes) == uses_host
     assert model.max_queue == 660
     assert model.kv_bytes == 8 * 448 * 4096
+
+
+def test_what_others_keep_busy_is_what_the_measured_do_not() -> None:
+    everybody, nobody = OthersCpu([]), OthersCpu([os.getpid()])
+    until = time.perf_counter() + 0.3
+    while time.perf_counter() < until:
+        pass
+    mine, not_mine = everybody.cores(), nobody.cores()
+    assert mine is not None
+    assert not_mine is not None
+    assert mine - not_mine > 0.2
+    assert OthersCpu([2**22 + 1]).cores() is None
