@@ -31,11 +31,17 @@ def guilty(prompt_id: str, model: str) -> Finished:
     return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error)
 
 
+def gone(message: str, code: str) -> ErrorDetail:
+    """Why prompts end whose model does not run any more."""
+    retry_after_s = RETRY_S if code == "worker_died" else None
+    return ErrorDetail(
+        message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
+    )
+
+
 def not_sent(prompt_id: str) -> Finished:
     """The end of a prompt that could not be handed to a worker."""
-    error = ErrorDetail(
-        message="the prompt could not be passed on because of a fault of aquahost", code="internal_error"
-    )
+    error = ErrorDetail(message="the prompt could not be passed on: an internal fault", code="internal_error")
     return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error)
 
 

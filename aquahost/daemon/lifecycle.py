@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aquahost.events import EventKind
+from aquahost.messages.snapshot import ModelState
 
 # -- events ----------------------------------------------------------------------------------------------------
 
@@ -139,3 +140,11 @@ class Announce:
 
 
 Instruction = SpawnWorker | StopWorker | KillWorker | EndPrompts | StrandPrompts | CarryOnPrompts | Announce
+
+LEGAL_TRANSITIONS: dict[ModelState, frozenset[ModelState]] = {
+    ModelState.UNLOADED: frozenset({ModelState.LOADING}),
+    ModelState.LOADING: frozenset({ModelState.READY, ModelState.DRAINING, ModelState.UNLOADED, ModelState.FAILED}),
+    ModelState.READY: frozenset({ModelState.LOADING, ModelState.DRAINING, ModelState.FAILED}),
+    ModelState.DRAINING: frozenset({ModelState.READY, ModelState.UNLOADED}),
+    ModelState.FAILED: frozenset({ModelState.LOADING, ModelState.UNLOADED}),
+}

@@ -14,6 +14,7 @@ Pure: no I/O, no clock of its own, no logging. Times are `Clock.now_s()` of the 
 from __future__ import annotations
 
 from aquahost.daemon.lifecycle import (
+    LEGAL_TRANSITIONS,
     Announce,
     CarryOnPrompts,
     EndPrompts,
@@ -38,14 +39,6 @@ from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.events import EventKind
 from aquahost.messages.snapshot import ModelState
 from aquahost.units import format_seconds
-
-LEGAL_TRANSITIONS: dict[ModelState, frozenset[ModelState]] = {
-    ModelState.UNLOADED: frozenset({ModelState.LOADING}),
-    ModelState.LOADING: frozenset({ModelState.READY, ModelState.DRAINING, ModelState.UNLOADED, ModelState.FAILED}),
-    ModelState.READY: frozenset({ModelState.LOADING, ModelState.DRAINING, ModelState.FAILED}),
-    ModelState.DRAINING: frozenset({ModelState.READY, ModelState.UNLOADED}),
-    ModelState.FAILED: frozenset({ModelState.LOADING, ModelState.UNLOADED}),
-}
 
 
 class Supervision:

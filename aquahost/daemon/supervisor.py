@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aquahost.clock import Clock
 from aquahost.config.settings import LeasingSettings, SchedulerSettings
+from aquahost.daemon.endings import gone
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch
 from aquahost.daemon.hosted_model import HostedModel
@@ -42,7 +43,6 @@ from aquahost.daemon.tasks import Tasks
 from aquahost.daemon.worker_log import last_line, log_bytes, trim_logs
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
 from aquahost.errors import LoadError
-from aquahost.messages.prompts import ErrorDetail
 from aquahost.messages.wire import (
     EngineStats,
     FromWorker,
@@ -57,7 +57,6 @@ from aquahost.worker.spec import DriverSpec, WorkerSpec
 
 TICK_S = 0.1
 POLL_S = 1.0
-RETRY_AFTER_CRASH_S = 5.0
 
 
 class Supervisor:
@@ -119,7 +118,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Fail the prompts that still live, stop every worker, kill those that do not stop, and wait for their end."""
-        shutting_down = _unavailable("the daemon is shutting down", "shutting_down", None)
+        shutting_down = gone("the daemon is shutting down", "shutting_down")
         for model in self._models.values():
             self._prompts.end_prompts(model, shutting_down)
             self.unload(model, 0.0)
@@ -184,8 +183,7 @@ class Supervisor:
             case KillWorker():
                 self._kill(model)
             case EndPrompts(message, code):
-                retry_after_s = RETRY_AFTER_CRASH_S if code == "worker_died" else None
-                self._prompts.end_prompts(model, _unavailable(message, code, retry_after_s))
+                self._prompts.end_prompts(model, gone(message, code))
             case StrandPrompts(blamed):
                 if self._prompts.strand(model, blamed=blamed):
                     self.handle(model, PromptConvicted())
@@ -293,9 +291,3 @@ class Supervisor:
         model = self._by_worker.get(worker_id)
         if model is not None:
             self.handle(model, KillWanted(because))
-
-
-def _unavailable(message: str, code: str, retry_after_s: float | None) -> ErrorDetail:
-    return ErrorDetail(
-        message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
-    )

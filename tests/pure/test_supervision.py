@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquahost.daemon.lifecycle import (
+    LEGAL_TRANSITIONS,
     Announce,
     CarryOnPrompts,
     EndPrompts,
@@ -28,7 +29,7 @@ from aquahost.daemon.lifecycle import (
     WorkerExited,
     WorkerReady,
 )
-from aquahost.daemon.supervision import LEGAL_TRANSITIONS, Supervision
+from aquahost.daemon.supervision import Supervision
 from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.events import EventKind
 from aquahost.messages.snapshot import ModelState
