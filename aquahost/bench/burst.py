@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from aquahost.bench.daemon_watch import DaemonWatch
 from aquahost.bench.http_stream import Server
 from aquahost.bench.private_daemon import PrivateDaemon, private_daemon
 from aquahost.bench.process import OthersCpu
@@ -143,7 +144,7 @@ def models_yaml(trace: Trace, setup: Setup, source: str) -> str:
         "host_kv_bytes": 0 if setup.tier == "recompute" else ample_bytes,
     }
     sections: dict[str, Any] = {
-        "scheduler": {"policy": setup.policy},
+        "scheduler": {"policy": setup.policy, **({"max_batch": trace.max_batch} if trace.max_batch else {})},
         "leasing": {"park_after_s": None},
         "tenants": {tenant: {"key": _key(tenant), "weight": 1} for tenant in trace.tenants},
         "models": {name or _MODEL: model for name in trace.models},
@@ -171,13 +172,17 @@ def _replay(
     before_bytes = _paged_bytes(daemon)
     watcher.begin(name)
     others = OthersCpu([os.getpid(), *daemon.pids()])
-    replies = replay(target, trace.prompts, contents, watcher.prompt_ended)
-    others_cores = others.cores()
+    with DaemonWatch(daemon.socket) as watch:
+        replies = replay(target, trace.prompts, contents, watcher.prompt_ended)
+    others_cores, slices, shares = others.cores(), watch.slices(), watch.shares()
     time.sleep(_REPORT_S)
     # A worker that died counts from zero again.
     paged_bytes = max(_paged_bytes(daemon) - before_bytes, 0)
     figures = row(setup.policy, setup.tier, replies, paged_bytes)
-    return Measured(replace(figures, others_cores=others_cores), replies)
+    if slices is not None:
+        figures = replace(figures, slice_p50_s=slices.median_s, gap_bound_s=slices.gap_bound_s)
+    tenants = {name: replace(one, device_share=shares.get(name)) for name, one in figures.tenants.items()}
+    return Measured(replace(figures, others_cores=others_cores, tenants=tenants), replies)
 
 
 def _floor(trace: Trace, target: Target, contents: str, watcher: Watcher) -> float | None:

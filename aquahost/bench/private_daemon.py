@@ -25,6 +25,8 @@ class PrivateDaemon:
     start_s: float
     """What `aquahost up -d --wait` took, wall clock."""
     port: int
+    socket: Path
+    """Of its control routes."""
     pid: int
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +76,9 @@ def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
             if up.returncode:
                 raise StartError(f"the daemon to be measured did not start:\n{up.stderr.decode()}")
             about = json.loads(about_file.read_text())
-            yield PrivateDaemon(env=env, start_s=start_s, port=about["port"], pid=about["pid"])
+            yield PrivateDaemon(
+                env=env, start_s=start_s, port=about["port"], socket=Path(about["socket"]), pid=about["pid"]
+            )
         finally:
             if about_file.exists():
                 subprocess.run([*aquahost, "down", "--now"], env=env, capture_output=True, check=False)

@@ -52,8 +52,10 @@ class TenantFigures:
     ttft_p99_s: float | None
     completion_mean_s: float | None
     output_tokens: int
-    service_share: float | None
+    token_share: float | None
     """Of the output tokens that came while every tenant had unfinished prompts; None if that was never so."""
+    device_share: float | None = None
+    """Of the device time while every tenant had prompts waiting, as the daemon tells; None if that was never so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,10 @@ class Row:
     output_tokens: int
     took_s: float
     tenants: dict[str, TenantFigures] = field(default_factory=dict)
+    slice_p50_s: float | None = None
+    """How long prompts ran before they gave way, as the daemon said a few times a second; None where nobody had to."""
+    gap_bound_s: float | None = None
+    """What `longest_gap_s` should not exceed: 2 × (live ÷ running prompts) × slice, at its largest."""
     others_cores: float | None = None
     """Cores of this machine that were busy with something else meanwhile; None where that is not known."""
     runs: list[float] = field(default_factory=list)
@@ -147,7 +153,7 @@ def _tenants(good: Sequence[Reply]) -> dict[str, TenantFigures]:
             ttft_p99_s=quantile(ttft_s, 0.99),
             completion_mean_s=statistics.fmean(reply.completion_s for reply in replies),
             output_tokens=sum(reply.output_tokens for reply in replies),
-            service_share=shares.get(name),
+            token_share=shares.get(name),
         )
     return figures
 

@@ -13,6 +13,8 @@ _KV_PROMPTS = 8
 _PEERS_KV_PROMPTS = 12
 _HEAVY_TIMES = 10
 """How much more the tenant `heavy` asks for than `light`."""
+_TENANTS_BATCH = 16
+"""Fewer than twice the light tenant's prompts, so that half of the places are not enough for it either."""
 _SLACK_TOKENS = 64
 """Beyond a prompt's own KV: the rest of its last block, and what a scheduler keeps free."""
 
@@ -47,6 +49,8 @@ class Trace:
     prompts: tuple[TracePrompt, ...]
     kv_tokens: int
     """Tokens that the measured model's own GPU has room for."""
+    max_batch: int | None = None
+    """Most prompts of a step, where that is not to be the daemon's default."""
 
     @property
     def tenants(self) -> list[str]:
@@ -103,6 +107,7 @@ class Built:
     about: str
     prompts: int
     """How many it has unless told otherwise."""
+    max_batch: int | None = None
     build: Callable[[random.Random, int, float], tuple[list[TracePrompt], int]]
     """Prompts in any order and tokens of KV room, from a generator, a number of prompts and a rate."""
 
@@ -111,7 +116,9 @@ def make_trace(name: str, *, seed: int, prompts: int | None = None, rate_per_s: 
     """The built-in trace of that name, the same for the same seed; `rate_per_s` is for `poisson` alone."""
     built = TRACES[name]
     made, kv_tokens = built.build(random.Random(seed), prompts or built.prompts, rate_per_s)
-    return Trace(name=name, seed=seed, prompts=in_order(made), kv_tokens=room_for(made, kv_tokens))
+    return Trace(
+        name=name, seed=seed, prompts=in_order(made), kv_tokens=room_for(made, kv_tokens), max_batch=built.max_batch
+    )
 
 
 def in_order(prompts: Sequence[TracePrompt]) -> tuple[TracePrompt, ...]:
@@ -204,8 +211,16 @@ TRACES = {
     "fits": Built(about="8 prompts with room for all", prompts=8, build=_fits),
     "peers": Built(about="64 prompts, 64 to 512 tokens in, 128 out", prompts=64, build=_peers),
     "tenants": Built(
-        about="two tenants of equal weight, one sends ten times the other's load", prompts=132, build=_tenants
+        about="two tenants of equal weight, one sends ten times the other's load, in batches of 16",
+        prompts=132,
+        max_batch=_TENANTS_BATCH,
+        build=_tenants,
     ),
-    "light-alone": Built(about="the lighter of these tenants without the other", prompts=132, build=_light_alone),
+    "light-alone": Built(
+        about="the lighter of these tenants without the other",
+        prompts=132,
+        max_batch=_TENANTS_BATCH,
+        build=_light_alone,
+    ),
 }
 """By name. `prompts` of the last counts both tenants', so that the same number makes the same light prompts."""

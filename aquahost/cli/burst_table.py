@@ -20,6 +20,7 @@ _TIMES = (
     ("ITL P50", "itl_p50_s"),
     ("P99", "itl_p99_s"),
     ("LONGEST GAP", "longest_gap_s"),
+    ("SLICE", "slice_p50_s"),
     ("DONE MEAN", "completion_mean_s"),
     ("P99", "completion_p99_s"),
 )
@@ -86,7 +87,7 @@ def _write_rows(rows: list[Row]) -> None:
 
 
 def _write_tenants(rows: list[Row]) -> None:
-    titles = ("PROMPTS", "TTFT P50", "P99", "DONE MEAN", "SHARE")
+    titles = ("PROMPTS", "TTFT P50", "P99", "DONE MEAN", "TOKENS", "DEVICE")
     columns = [*map(Column, ("POLICY", "TIER", "TENANT")), *(Column(title, right=True) for title in titles)]
     write_table(
         columns,
@@ -99,12 +100,17 @@ def _write_tenants(rows: list[Row]) -> None:
                 _time(tenant.ttft_p50_s),
                 _time(tenant.ttft_p99_s),
                 _time(tenant.completion_mean_s),
-                "-" if tenant.service_share is None else f"{tenant.service_share:.0%}",
+                _share(tenant.token_share),
+                _share(tenant.device_share),
             ]
             for row in rows
             for name, tenant in row.tenants.items()
         ],
     )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _time(time_s: float | None) -> str:

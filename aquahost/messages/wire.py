@@ -87,6 +87,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Tokens produced since the model was loaded."""
     suspended: int = 0
     """Prompts whose KV blocks wait in lent or in host memory, or on their way there or back; not in the others."""
+    slice_s: float = 0.0
+    """How long a prompt runs before it has to give way to another one; 0 where nobody has to."""
     kv_blocks: int = 0
     """KV blocks that are mapped on the model's own GPU."""
     kv_blocks_free: int = 0

@@ -16,6 +16,8 @@ from aquahost.scheduling.waiting_line import WaitingLine
 
 LEAST_SERVICE_S = 1e-7
 """A token's least cost, where the clock is too coarse to tell: whoever ran must have had something."""
+LEAST_PREFILL_TOKENS = 64
+"""Of a step, however short its decodes are."""
 SLICING_PERIOD_S = 0.05
 """How often the slice's length is worked out."""
 
@@ -115,7 +117,16 @@ class Fair:
         decoding = [prompt for prompt in running if prompt.remaining == 1 and prompt.computed]
         prefilling = [prompt for prompt in running if prompt.remaining > 1 or not prompt.computed]
         fair.decode(decoding)
+        if self._fairness.is_shared:
+            self._keep_short(step)
         fair.prefill(sorted(prefilling, key=self._prefill_rank))
+
+    def _keep_short(self, step: StepRoom) -> None:
+        """Let prefill at most double a step: new prompts wait for the end of the step before, which should not be long by
+        another tenant's doing."""
+        beside = self._slicer.prefill_beside(len(step.plan.decodes))
+        if beside is not None:
+            step.budget = min(step.budget, max(LEAST_PREFILL_TOKENS, beside))
 
     def _prefill_rank(self, prompt: ScheduledPrompt) -> tuple[int, float, bool, int]:
         """A tenant's new prompts first: the time to their first token is what their users feel."""

@@ -25,7 +25,9 @@ class Slicer:
         prefilled = sum(chunk.count for chunk in plan.chunks)
         decoded = len(plan.decodes)
         if prefilled:
-            self._prefill_token_s = _smooth(self._prefill_token_s, took_s / (prefilled + decoded))
+            left_s = took_s - decoded * self._decode_token_s
+            each_s = left_s / prefilled if left_s > 0 else took_s / (prefilled + decoded)
+            self._prefill_token_s = _smooth(self._prefill_token_s, each_s)
         elif decoded:
             self._decode_token_s = _smooth(self._decode_token_s, took_s / decoded)
 
@@ -33,6 +35,12 @@ class Slicer:
     def token_s(self) -> float:
         """Device time for one token of a decoding step; while none was seen, of a prefill, where a token costs less."""
         return self._decode_token_s or self._prefill_token_s
+
+    def prefill_beside(self, decodes: int) -> int | None:
+        """Tokens of prefill that take as long as so many decodes; None where that is not known."""
+        if not (decodes and self._decode_token_s and self._prefill_token_s):
+            return None
+        return int(decodes * self._decode_token_s / self._prefill_token_s)
 
     def slice_s(self, running: Sequence[ScheduledPrompt], costs: Costs, remote: int) -> float:
         """How long prompts are to run before they give way to others.

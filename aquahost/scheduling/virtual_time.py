@@ -94,6 +94,11 @@ class VirtualTime:
         share.virtual_time += service_s
         share.tenant.virtual_time += service_s / share.tenant.weight
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one tenant has live prompts."""
+        return sum(bool(tenant.prompts) for tenant in self._tenants.values()) > 1
+
     def service_s(self, prompt_id: str) -> float:
         """What a prompt has had so far."""
         return self._prompts[prompt_id].service_s

@@ -70,12 +70,12 @@ def test_shares_are_of_the_time_in_which_all_tenants_had_prompts() -> None:
     light = reply(2, 3, 4, 5, tenant="light")
     tenants = row("fair", "peer", [heavy, light]).tenants
     # From 2 to 5 s: heavy's chunks of 2, 3, 4 and 5 s, and all of light's.
-    assert tenants["heavy"].service_share == pytest.approx(4 / 7)
-    assert tenants["light"].service_share == pytest.approx(3 / 7)
+    assert tenants["heavy"].token_share == pytest.approx(4 / 7)
+    assert tenants["light"].token_share == pytest.approx(3 / 7)
     assert tenants["light"].ttft_p99_s == 1
     apart = row("fair", "peer", [heavy, reply(20, 21, tenant="light")]).tenants
-    assert apart["light"].service_share is None
-    assert row("fair", "peer", [light]).tenants["light"].service_share is None
+    assert apart["light"].token_share is None
+    assert row("fair", "peer", [light]).tenants["light"].token_share is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2), st.integers(1, 99))

@@ -28,9 +28,10 @@ def test_after_an_end_that_was_no_prompts_fault_all_go_on_at_once_in_order_of_ar
     stranded = Stranded()
     a, b, c = (prompt(name, at) for at, name in enumerate("abc"))
     assert stranded.strand([c, a], blamed=False) is None
-    stranded.add(b)
+    assert stranded.strand([b], blamed=False) is None
     assert stranded.holds_back
-    assert sorted(names(stranded.take())) == ["a", "b", "c"]
+    assert not stranded.has_suspects
+    assert names(stranded.take()) == ["a", "b", "c"]
     assert not stranded.holds_back
 
 
@@ -39,6 +40,7 @@ def test_suspects_go_on_one_at_a_time_each_once_the_last_is_cleared() -> None:
     a, b = prompt("a", 0), prompt("b", 1)
     produce(b, 3)
     stranded.strand([a, b], blamed=True)
+    assert stranded.has_suspects
     assert names(stranded.take()) == ["a"]
     assert stranded.take() == []
     stranded.note(a)
@@ -53,17 +55,30 @@ def test_suspects_go_on_one_at_a_time_each_once_the_last_is_cleared() -> None:
     assert not stranded.holds_back
 
 
-def test_who_is_on_trial_when_the_worker_ends_again_is_guilty_and_the_others_are_still_tried() -> None:
+def test_who_is_alone_on_trial_when_the_worker_ends_again_is_guilty_and_the_others_are_still_tried() -> None:
     stranded = Stranded()
-    a, b, new = prompt("a", 0), prompt("b", 1), prompt("new", 2)
+    a, b = prompt("a", 0), prompt("b", 1)
     stranded.strand([a, b], blamed=True)
     stranded.take()
-    stranded.add(new)
     assert stranded.strand([a], blamed=True) == "a"
     assert names(stranded.take()) == ["b"]
     produce(b)
     stranded.note(b)
-    assert names(stranded.take()) == ["new"], "it was not there when the worker ended first"
+    assert not stranded.holds_back
+
+
+def test_who_is_on_trial_in_company_is_tried_again_alone_first() -> None:
+    stranded = Stranded()
+    a, b, c = (prompt(name, at) for at, name in enumerate("abc"))
+    stranded.strand([a, b, c], blamed=True)
+    stranded.take()
+    produce(a)
+    stranded.note(a)
+    assert names(stranded.take()) == ["b"]
+    assert stranded.strand([a, b], blamed=True) is None, "it may have been the other"
+    assert names(stranded.take()) == ["b"]
+    assert stranded.strand([b], blamed=True) == "b"
+    assert names(stranded.take()) == ["a"], "it is a suspect again"
 
 
 def test_an_end_from_outside_makes_nobody_guilty() -> None:
@@ -76,11 +91,23 @@ def test_an_end_from_outside_makes_nobody_guilty() -> None:
     assert stranded.strand([a], blamed=True) == "a"
 
 
-def test_a_prompt_that_ends_on_trial_lets_the_next_one_in() -> None:
+def test_a_prompt_that_ends_on_trial_lets_the_next_one_in_once_the_worker_is_heard() -> None:
+    stranded = Stranded()
+    b = prompt("b", 1)
+    stranded.strand([prompt("a", 0), b], blamed=True)
+    stranded.take()
+    stranded.discard("a")
+    assert stranded.take() == [], "the worker may still be at work on it"
+    stranded.heard()
+    assert names(stranded.take()) == ["b"]
+
+
+def test_nobody_is_guilty_of_what_a_cancelled_prompt_did() -> None:
     stranded = Stranded()
     stranded.strand([prompt("a", 0), prompt("b", 1)], blamed=True)
     stranded.take()
     stranded.discard("a")
+    assert stranded.strand([], blamed=True) is None
     assert names(stranded.take()) == ["b"]
 
 
@@ -114,6 +141,7 @@ def test_a_poison_fails_alone_whatever_else_befalls_the_worker(
             if one.progress == 5:
                 done.add(name)
                 stranded.discard(name)
+                stranded.heard()
                 del aboard[name]
         aboard |= {one.id: one for one in stranded.take()}
     assert failed == bad

@@ -19,6 +19,7 @@ from aquahost.daemon.lifecycle import (
     KillWorker,
     LoadRefused,
     LoadRequested,
+    PromptConvicted,
     PromptsGone,
     SpawnWorker,
     StopWorker,
@@ -143,6 +144,23 @@ def test_a_prompt_is_blamed_only_for_what_it_can_have_done(ready: Life) -> None:
     ready(HeartbeatHeard(7, busy=True), after_s=2)
     assert ready(TimePassed()) == [KillWorker()]
     assert ready(WorkerExited("was killed by SIGKILL", from_outside=True)) == [StrandPrompts(blamed=True)]
+
+
+def test_a_worker_that_is_stuck_may_keep_memory_for_a_prompts_sake(ready: Life) -> None:
+    ready(HeartbeatHeard(7, busy=True))
+    ready(HeartbeatHeard(7, busy=True), after_s=LIMITS.stuck_s + 1)
+    assert ready(KillWanted("kept memory")) == [KillWorker()]
+    assert ready(DIED) == [StrandPrompts(blamed=True)]
+
+
+def test_a_convicted_prompt_clears_the_model(ready: Life) -> None:
+    for crash in range(3 * LIMITS.max_restarts):
+        assert ready(DIED) == [StrandPrompts(blamed=True)]
+        if crash % 2:
+            ready(PromptConvicted())
+        ready(TimePassed(), after_s=LIMITS.max_backoff_s)
+        ready(WorkerReady())
+    assert ready.state is ModelState.READY
 
 
 def test_too_many_crashes_in_a_row_end_the_prompts(life: Life) -> None:

@@ -161,6 +161,7 @@ class LlmEngine:
             waiting=self._scheduler.waiting,
             running=self._scheduler.running,
             suspended=self._scheduler.suspended,
+            slice_s=self._scheduler.policy.slice_s,
             steps=self._steps,
             output_tokens=self._output_tokens,
             kv_blocks=self._pool.blocks(Tier.LOCAL),
