@@ -16,8 +16,6 @@ from aquahost.scheduling.waiting_line import WaitingLine
 
 LEAST_SERVICE_S = 1e-7
 """A token's least cost, where the clock is too coarse to tell: whoever ran must have had something."""
-LEAST_PREFILL_TOKENS = 64
-"""Of a step, however short its decodes are."""
 SLICING_PERIOD_S = 0.05
 """How often the slice's length is worked out."""
 
@@ -41,6 +39,7 @@ class Fair:
         self._slice_s = 0.0
         self._sliced_s = -inf
         self._residents = 1
+        self._was_express = False
 
     # -- what it is asked --------------------------------------------------------------------------------------
 
@@ -51,7 +50,7 @@ class Fair:
 
     @property
     def longest_wait_s(self) -> float:
-        """Whoever waits for longer goes before everyone else that has begun."""
+        """Whoever waits for longer goes before all others of its tenant that have begun."""
         return 2 * (1 + len(self._line) / self._residents) * self._slice_s
 
     @property
@@ -116,17 +115,27 @@ class Fair:
             fair.bring_home()
         decoding = [prompt for prompt in running if prompt.remaining == 1 and prompt.computed]
         prefilling = [prompt for prompt in running if prompt.remaining > 1 or not prompt.computed]
+        prefilling.sort(key=self._prefill_rank)
+        express = self._express(prefilling) if self._fairness.is_shared else []
+        self._was_express = bool(express)
+        if express:
+            fair.prefill(express)
+            return
         fair.decode(decoding)
         if self._fairness.is_shared:
-            self._keep_short(step)
-        fair.prefill(sorted(prefilling, key=self._prefill_rank))
+            # New prompts wait for the end of the step before, which another tenant should not make long.
+            step.budget = min(step.budget, self._slicer.short_prefill)
+        fair.prefill(prefilling)
 
-    def _keep_short(self, step: StepRoom) -> None:
-        """Let prefill at most double a step: new prompts wait for the end of the step before, which should not be long by
-        another tenant's doing."""
-        beside = self._slicer.prefill_beside(len(step.plan.decodes))
-        if beside is not None:
-            step.budget = min(step.budget, max(LEAST_PREFILL_TOKENS, beside))
+    def _express(self, prefilling: list[ScheduledPrompt]) -> list[ScheduledPrompt]:
+        """New prompts of the tenant that has had least: every other step may be theirs alone, so that another tenant's
+        prompts do not make their first token late."""
+        if self._was_express or not prefilling or prefilling[0].has_begun:
+            return []
+        first = prefilling[0]
+        if not self._fairness.is_behind(first.id):
+            return []
+        return [prompt for prompt in prefilling if prompt.tenant == first.tenant and not prompt.has_begun]
 
     def _prefill_rank(self, prompt: ScheduledPrompt) -> tuple[int, float, bool, int]:
         """A tenant's new prompts first: the time to their first token is what their users feel."""

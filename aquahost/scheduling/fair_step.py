@@ -151,7 +151,9 @@ class FairStep:
                 # At once; but not for a tenant that has had more than others, whose prompts never stop coming.
                 if mine.tenant_time <= theirs.tenant_time + terms.slice_s:
                     return victim
-            elif victim.since_s <= latest_s and victim.yielded >= LEAST_TOKENS and (is_overdue or had < theirs[:3]):
+            elif victim.since_s > latest_s or victim.yielded < LEAST_TOKENS:
+                continue
+            elif had < theirs[:3] or (is_overdue and mine.tenant_time <= theirs.tenant_time):
                 return victim
         return None
 

@@ -9,6 +9,7 @@ from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
 
 _SMOOTHING = 0.1
+LEAST_PREFILL_TOKENS = 64
 LONGEST_S = 30.0
 
 
@@ -17,6 +18,7 @@ class Slicer:
 
     def __init__(self, paging_budget: float) -> None:
         self._budget = paging_budget
+        self._decode_step_s = 0.0
         self._decode_token_s = 0.0
         self._prefill_token_s = 0.0
 
@@ -29,6 +31,7 @@ class Slicer:
             each_s = left_s / prefilled if left_s > 0 else took_s / (prefilled + decoded)
             self._prefill_token_s = _smooth(self._prefill_token_s, each_s)
         elif decoded:
+            self._decode_step_s = _smooth(self._decode_step_s, took_s)
             self._decode_token_s = _smooth(self._decode_token_s, took_s / decoded)
 
     @property
@@ -36,11 +39,11 @@ class Slicer:
         """Device time for one token of a decoding step; while none was seen, of a prefill, where a token costs less."""
         return self._decode_token_s or self._prefill_token_s
 
-    def prefill_beside(self, decodes: int) -> int | None:
-        """Tokens of prefill that take as long as so many decodes; None where that is not known."""
-        if not (decodes and self._decode_token_s and self._prefill_token_s):
-            return None
-        return int(decodes * self._decode_token_s / self._prefill_token_s)
+    @property
+    def short_prefill(self) -> int:
+        """Tokens of prefill that take as long as a decoding step: a step that has no more is about doubled by them."""
+        times = self._decode_step_s / self._prefill_token_s if self._prefill_token_s else 0.0
+        return max(LEAST_PREFILL_TOKENS, int(times))
 
     def slice_s(self, running: Sequence[ScheduledPrompt], costs: Costs, remote: int) -> float:
         """How long prompts are to run before they give way to others.

@@ -65,6 +65,8 @@ class VirtualTime:
         self._prompts: dict[str, _Share] = {}
         self._tenants: dict[str, _Tenant] = {}
         self._arrivals = 0
+        self._seen: set[str] = set()
+        """Names of tenants, of which a host has few."""
 
     def add(self, prompt_id: str, tenant: str, *, weight: float = 1.0, level: int = 0) -> None:
         """A prompt arrives, with its tenant's present weight. Raises ValueError for a weight that is not positive."""
@@ -72,6 +74,7 @@ class VirtualTime:
             raise ValueError(f"weight must be above 0, not {weight}")
         known = self._tenants.setdefault(tenant, _Tenant(weight))
         known.weight = weight
+        self._seen.add(tenant)
         if not known.prompts:
             active = [one.virtual_time for one in self._tenants.values() if one.prompts]
             known.virtual_time = max(known.virtual_time, min(active, default=0.0))
@@ -96,8 +99,14 @@ class VirtualTime:
 
     @property
     def is_shared(self) -> bool:
-        """Whether more than one tenant has live prompts."""
-        return sum(bool(tenant.prompts) for tenant in self._tenants.values()) > 1
+        """Whether prompts of more than one tenant have come so far."""
+        return len(self._seen) > 1
+
+    def is_behind(self, prompt_id: str) -> bool:
+        """Whether no tenant with live prompts has had less than this prompt's, and one has had more."""
+        mine = self._prompts[prompt_id].tenant.virtual_time
+        times = [tenant.virtual_time for tenant in self._tenants.values() if tenant.prompts]
+        return mine <= min(times) and mine < max(times)
 
     def service_s(self, prompt_id: str) -> float:
         """What a prompt has had so far."""

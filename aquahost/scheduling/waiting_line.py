@@ -24,6 +24,9 @@ class _Key(NamedTuple):
 @dataclass(slots=True, eq=False)
 class _TenantLine:
     heap: list[tuple[_Key, int, ScheduledPrompt]] = field(default_factory=list)
+    """In the order of fairness."""
+    by_time: deque[tuple[int, ScheduledPrompt]] = field(default_factory=deque)
+    """In the order of waiting."""
 
 
 class WaitingLine:
@@ -39,7 +42,6 @@ class WaitingLine:
         self._tickets: dict[str, int] = {}
         """Of each prompt's entry that counts; others are of the past."""
         self._last_ticket = 0
-        self._by_time: deque[tuple[int, ScheduledPrompt]] = deque()
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -50,7 +52,7 @@ class WaitingLine:
         ticket = self._tickets[prompt.id] = self._last_ticket
         line = self._tenants.setdefault(prompt.tenant, _TenantLine())
         heappush(line.heap, (self._key(prompt), ticket, prompt))
-        self._by_time.append((ticket, prompt))
+        line.by_time.append((ticket, prompt))
         self._compact(line)
 
     def put_back(self, prompt: ScheduledPrompt) -> None:
@@ -59,19 +61,22 @@ class WaitingLine:
         ticket = self._tickets[prompt.id] = self._last_ticket
         line = self._tenants.setdefault(prompt.tenant, _TenantLine())
         heappush(line.heap, (self._key(prompt), ticket, prompt))
-        self._by_time.appendleft((ticket, prompt))
+        line.by_time.appendleft((ticket, prompt))
 
     def discard(self, prompt_id: str) -> None:
         """A prompt waits no longer; unknown ids are ignored."""
         self._tickets.pop(prompt_id, None)
 
     def take(self, overdue_since_s: float) -> ScheduledPrompt | None:
-        """The next one, which then waits no longer; whoever waits since before `overdue_since_s` goes first."""
-        prompt = self._longest_waiting()
-        if prompt is None:
+        """The next one, which then waits no longer. Of a tenant's prompts that have begun, one that waits since before
+        `overdue_since_s` goes first."""
+        line = self._next_line()
+        if line is None:
             return None
-        if prompt.since_s >= overdue_since_s or not prompt.has_begun:
-            prompt = self._first()
+        prompt = line.heap[0][2]
+        longest = self._longest_waiting(line)
+        if prompt.has_begun and longest.since_s < overdue_since_s:
+            prompt = longest
         del self._tickets[prompt.id]
         return prompt
 
@@ -94,19 +99,21 @@ class WaitingLine:
     def _compact(self, line: _TenantLine) -> None:
         """Forget entries of the past once they are most of what is kept."""
         most = 64 + 4 * len(self._tickets)
-        if len(self._by_time) > most:
-            self._by_time = deque(entry for entry in self._by_time if self._counts(*entry))
+        if len(line.by_time) > most:
+            line.by_time = deque(entry for entry in line.by_time if self._counts(*entry))
         if len(line.heap) > most:
             line.heap = [entry for entry in line.heap if self._counts(*entry[1:])]
             heapify(line.heap)
 
-    def _longest_waiting(self) -> ScheduledPrompt | None:
-        while self._by_time and not self._counts(*self._by_time[0]):
-            self._by_time.popleft()
-        return self._by_time[0][1] if self._by_time else None
+    def _longest_waiting(self, line: _TenantLine) -> ScheduledPrompt:
+        while not self._counts(*line.by_time[0]):
+            line.by_time.popleft()
+        return line.by_time[0][1]
 
-    def _first(self) -> ScheduledPrompt:
-        best: tuple[int, float, ScheduledPrompt] | None = None
+    def _next_line(self) -> _TenantLine | None:
+        """The line of the tenant that is next."""
+        best: tuple[int, float] | None = None
+        found = None
         for name, line in list(self._tenants.items()):
             heap = line.heap
             while heap and not self._counts(*heap[0][1:]):
@@ -115,8 +122,7 @@ class WaitingLine:
                 del self._tenants[name]
                 continue
             key, _, prompt = heap[0]
-            candidate = key.level, self._fairness.rank(prompt.id).tenant_time, prompt
-            if best is None or candidate[:2] < best[:2]:
-                best = candidate
-        assert best is not None, "somebody waits, but in no tenant's line"
-        return best[2]
+            rank = key.level, self._fairness.rank(prompt.id).tenant_time
+            if best is None or rank < best:
+                best, found = rank, line
+        return found

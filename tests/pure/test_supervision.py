@@ -154,10 +154,9 @@ def test_a_worker_that_is_stuck_may_keep_memory_for_a_prompts_sake(ready: Life) 
 
 
 def test_a_convicted_prompt_clears_the_model(ready: Life) -> None:
-    for crash in range(3 * LIMITS.max_restarts):
+    for _ in range(3 * LIMITS.max_restarts):
         assert ready(DIED) == [StrandPrompts(blamed=True)]
-        if crash % 2:
-            ready(PromptConvicted())
+        ready(PromptConvicted())
         ready(TimePassed(), after_s=LIMITS.max_backoff_s)
         ready(WorkerReady())
     assert ready.state is ModelState.READY
