@@ -172,7 +172,8 @@ def _replay(
     before_bytes = _paged_bytes(daemon)
     watcher.begin(name)
     others = OthersCpu([os.getpid(), *daemon.pids()])
-    with DaemonWatch(daemon.socket) as watch:
+    places = trace.max_batch // len(trace.tenants) if trace.max_batch else None
+    with DaemonWatch(daemon.socket, places=places) as watch:
         replies = replay(target, trace.prompts, contents, watcher.prompt_ended)
     others_cores, slices, shares = others.cores(), watch.slices(), watch.shares()
     time.sleep(_REPORT_S)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from aquahost.client import Client
 from aquahost.errors import RequestError
-from aquahost.messages.snapshot import ModelView, PromptView, Snapshot
+from aquahost.messages.snapshot import ModelView, Snapshot
 
 _PERIOD_S = 0.1
 
@@ -28,7 +28,9 @@ class Slices:
 class DaemonWatch:
     """Looks at a daemon's snapshot ten times a second. A context manager: it looks while inside."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, places: int | None = None) -> None:
+        """`places`: more live prompts than that are more than a tenant's share of the batch has room for."""
+        self._places = places
         self._client = Client(socket)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -36,8 +38,6 @@ class DaemonWatch:
         self._bounds_s: list[float] = []
         self._served_s: dict[str, float] = {}
         """By prompt, as last reported."""
-        self._backlogged: set[str] = set()
-        """Tenants that had waiting prompts at the last look."""
         self._shared_s: dict[str, float] = defaultdict(float)
 
     def __enter__(self) -> DaemonWatch:
@@ -58,7 +58,7 @@ class DaemonWatch:
         return Slices(statistics.median(self._slices_s), max(self._bounds_s))
 
     def shares(self) -> dict[str, float]:
-        """Each tenant's share of the device time while all tenants had prompts waiting; empty if they never had."""
+        """Each tenant's share of the device time while all had more prompts than places; empty if that was never so."""
         total_s = sum(self._shared_s.values())
         return {tenant: had_s / total_s for tenant, had_s in self._shared_s.items()} if total_s else {}
 
@@ -85,13 +85,8 @@ class DaemonWatch:
         served_s = {prompt.id: prompt.service_s for prompt in snapshot.prompts}
         if served_s == self._served_s:
             return  # no new report
-        tenants = {prompt.tenant for prompt in snapshot.prompts}
-        if len(tenants) > 1 and self._backlogged == tenants:
+        live = Counter(prompt.tenant for prompt in snapshot.prompts)
+        if self._places is not None and len(live) > 1 and min(live.values()) > self._places:
             for prompt in snapshot.prompts:
                 self._shared_s[prompt.tenant] += prompt.service_s - self._served_s.get(prompt.id, 0.0)
         self._served_s = served_s
-        self._backlogged = {prompt.tenant for prompt in snapshot.prompts if _waits(prompt)}
-
-
-def _waits(prompt: PromptView) -> bool:
-    return bool(prompt.position)

@@ -55,7 +55,8 @@ class TenantFigures:
     token_share: float | None
     """Of the output tokens that came while every tenant had unfinished prompts; None if that was never so."""
     device_share: float | None = None
-    """Of the device time while every tenant had prompts waiting, as the daemon tells; None if that was never so."""
+    """Of the device time while every tenant had more prompts than its share of the places, as the daemon tells; None if
+    that was never so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
