@@ -8,6 +8,7 @@ from aquahost.scheduling.fair_step import FairStep, SliceTerms
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.policy import PlaceInLine
 from aquahost.scheduling.prompt import ScheduledPrompt
+from aquahost.scheduling.room import Costs
 from aquahost.scheduling.service import shares
 from aquahost.scheduling.slicer import Slicer
 from aquahost.scheduling.step_room import StepRoom
@@ -16,6 +17,8 @@ from aquahost.scheduling.waiting_line import WaitingLine
 
 LEAST_SERVICE_S = 1e-7
 """A token's least cost, where the clock is too coarse to tell: whoever ran must have had something."""
+SHARED_S = 30.0
+"""How long after prompts of two tenants met steps are kept short for the next such meeting."""
 SLICING_PERIOD_S = 0.05
 """How often the slice's length is worked out."""
 
@@ -32,7 +35,7 @@ class Fair:
     def __init__(self, *, paging_budget: float, by_level: bool = False) -> None:
         """`by_level`: smaller levels go before all others (the policy "priority")."""
         self._fairness = VirtualTime()
-        self._line = WaitingLine(self._fairness)
+        self._line = WaitingLine(self._fairness, by_level=by_level)
         self._slicer = Slicer(paging_budget)
         self._by_level = by_level
         self._now_s = 0.0
@@ -40,6 +43,9 @@ class Fair:
         self._sliced_s = -inf
         self._residents = 1
         self._was_express = False
+        self._costs = Costs()
+        self._shared_until_s = -inf
+        """Until when tenants are taken to be in each other's way."""
 
     # -- what it is asked --------------------------------------------------------------------------------------
 
@@ -86,7 +92,7 @@ class Fair:
 
     def served(self, plan: StepPlan, took_s: float) -> None:
         """Share the step's time among its prompts, and learn what steps cost."""
-        self._slicer.note_step(plan, took_s)
+        self._slicer.note_step(plan, took_s, self._costs)
         tokens = len(plan.decodes) + sum(chunk.count for chunk in plan.chunks)
         for prompt, had_s in shares(plan, max(took_s, tokens * LEAST_SERVICE_S)):
             self._fairness.serve(prompt.id, had_s)
@@ -100,8 +106,9 @@ class Fair:
     def decide(self, step: StepRoom, now_s: float) -> None:
         """Exchange who runs, then decode and prefill whoever does."""
         self._now_s = now_s
+        self._costs = step.costs
         running = step.prompts.running
-        if now_s - self._sliced_s >= SLICING_PERIOD_S:
+        if running and now_s - self._sliced_s >= SLICING_PERIOD_S:
             self._slice_s = self._slicer.slice_s(running, step.costs, step.remote)
             self._sliced_s = now_s
         self._residents = max(1, len(running))
@@ -116,15 +123,19 @@ class Fair:
         decoding = [prompt for prompt in running if prompt.remaining == 1 and prompt.computed]
         prefilling = [prompt for prompt in running if prompt.remaining > 1 or not prompt.computed]
         prefilling.sort(key=self._prefill_rank)
-        express = self._express(prefilling) if self._fairness.is_shared else []
+        if self._fairness.tenants > 1:
+            self._shared_until_s = now_s + SHARED_S
+        is_shared = now_s < self._shared_until_s
+        # New prompts wait for the end of the step before, which another tenant should not make long.
+        prefill_tokens = self._slicer.short_prefill if is_shared else step.budget
+        express = self._express(prefilling) if is_shared else []
         self._was_express = bool(express)
         if express:
+            step.budget = min(step.budget, 2 * prefill_tokens)
             fair.prefill(express)
             return
         fair.decode(decoding)
-        if self._fairness.is_shared:
-            # New prompts wait for the end of the step before, which another tenant should not make long.
-            step.budget = min(step.budget, self._slicer.short_prefill)
+        step.budget = min(step.budget, prefill_tokens)
         fair.prefill(prefilling)
 
     def _express(self, prefilling: list[ScheduledPrompt]) -> list[ScheduledPrompt]:

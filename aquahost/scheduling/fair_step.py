@@ -64,9 +64,10 @@ class FairStep:
         """Give places to those who are next, as far as there is room for them or somebody has to give way."""
         overdue_since_s = self._terms.now_s - self._terms.longest_wait_s
         waited_for: list[ScheduledPrompt] = []
+        only_new = False
         self._reserve = self._step.growth(self._headroom)
         for _ in range(MOST_SEATED):
-            prompt = self._line.take(overdue_since_s)
+            prompt = self._line.take(overdue_since_s, only_new=only_new)
             if prompt is None:
                 break
             if self._seat(prompt):
@@ -76,12 +77,14 @@ class FairStep:
             if outcome is Outcome.SEATED:
                 continue
             waited_for.append(prompt)
-            self._reserve += self._step.sizes.blocks_for(prompt.tokens)
-            # Whoever comes later has no better claim on others' places.
-            if outcome is Outcome.IN_VAIN or len(waited_for) == MOST_WAITED_FOR:
+            if len(waited_for) == MOST_WAITED_FOR or (outcome is Outcome.IN_VAIN and only_new):
                 break
-        for prompt in reversed(waited_for):
-            self._line.put_back(prompt)
+            # Of those that have begun nobody has a better claim on others' places; new ones of other tenants may.
+            only_new = outcome is Outcome.IN_VAIN
+            if outcome is Outcome.WAITS:
+                self._reserve += self._step.sizes.blocks_for(prompt.tokens)
+        for prompt in waited_for:
+            self._line.put(prompt)
 
     def bring_home(self) -> None:
         """Nobody waits: if there is local room, let a prompt that is read in place come back to local memory."""
@@ -109,8 +112,7 @@ class FairStep:
             step.seat(prompt, needed)
             seated = True
         else:
-            lacking = needed - prompt.blocks
-            seated = not step.more and lacking < step.peer and self._may_read_in_place(prompt, lacking)
+            seated = self._could_read_in_place(prompt)
             if seated:
                 step.seat(prompt, 0, needed)
         if seated:
@@ -118,31 +120,47 @@ class FairStep:
             self._reserve += step.blocks_ahead(prompt, self._headroom) - prompt.blocks
         return seated
 
-    def _make_way(self, prompt: ScheduledPrompt, is_overdue: bool) -> Outcome:
-        """Let others give way to a prompt."""
-        step = self._step
-        while True:
-            lacks_place = step.active >= step.sizes.max_running
-            needed = step.sizes.blocks_for(prompt.tokens) + self._reserve
-            if not lacks_place and (step.more or needed <= step.local + step.coming):
-                return Outcome.WAITS
-            victim = self._victim(prompt, is_overdue, holding_blocks=not lacks_place)
-            if victim is None:
-                return Outcome.IN_VAIN
-            self._reserve -= step.blocks_ahead(victim, self._headroom) - victim.blocks
-            step.give_way(victim)
-            if self._seat(prompt):
-                return Outcome.SEATED
+    def _could_read_in_place(self, prompt: ScheduledPrompt) -> bool:
+        """Whether a prompt that waits could take part from slower memory."""
+        lacking = self._step.sizes.blocks_for(prompt.tokens) - prompt.blocks
+        return not self._step.more and lacking < self._step.peer and self._may_read_in_place(prompt, lacking)
 
-    def _victim(self, prompt: ScheduledPrompt, is_overdue: bool, *, holding_blocks: bool) -> ScheduledPrompt | None:
-        """Who has the weakest claim on its place, if that is weaker than this prompt's."""
+    def _make_way(self, prompt: ScheduledPrompt, is_overdue: bool) -> Outcome:
+        """Let others give way to a prompt, but only as many as are enough, and nobody if all are not."""
+        step, headroom = self._step, self._headroom
+        lacks_place = step.active >= step.sizes.max_running
+        lacking = step.blocks_ahead(prompt, headroom) + self._reserve - step.local - step.coming
+        if not lacks_place and (step.more or lacking <= 0):
+            return Outcome.WAITS
+        victims: list[ScheduledPrompt] = []
+        in_place = self._could_read_in_place(prompt)
+        while lacks_place or (lacking > 0 and not in_place):
+            victim = self._victim(prompt, is_overdue, victims, holding_blocks=not lacks_place)
+            if victim is None:
+                break
+            victims.append(victim)
+            lacks_place = False
+            # Its own growth is not to be reserved any more either.
+            lacking -= victim.local + step.blocks_ahead(victim, headroom) - victim.blocks
+        # Whoever is alone then has all there is.
+        if lacks_place or (lacking > 0 and not in_place and len(victims) < step.active):
+            return Outcome.IN_VAIN
+        for victim in victims:
+            self._reserve -= step.blocks_ahead(victim, headroom) - victim.blocks
+            step.give_way(victim)
+        return Outcome.SEATED if self._seat(prompt) else Outcome.WAITS
+
+    def _victim(
+        self, prompt: ScheduledPrompt, is_overdue: bool, chosen: list[ScheduledPrompt], *, holding_blocks: bool
+    ) -> ScheduledPrompt | None:
+        """Who else has the weakest claim on its place, if that is weaker than this prompt's."""
         mine, terms = self._fairness.rank(prompt.id), self._terms
         level, had = mine.level, mine[:3]
         latest_s = terms.now_s - terms.slice_s
         for theirs, victim in reversed(self._ranked()):
             if victim.stand is not Stand.RUNNING or victim.remaining > 1 or not victim.yielded:
                 continue  # it has left, or has not had a token yet for the way that it came
-            if holding_blocks and not victim.local:
+            if (holding_blocks and not victim.local) or victim in chosen:
                 continue
             if level != theirs.level:
                 if level < theirs.level:

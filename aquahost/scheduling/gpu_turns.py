@@ -60,7 +60,8 @@ def start_s(me: int, sharers: Sequence[Sharer], now_s: float) -> float:
     """The virtual time of a worker that begins to want the turn: nobody saves up a claim by being idle, or stopped."""
     own_s = next(one.virtual_s for one in sharers if one.slot == me)
     active = [one.virtual_s for one in sharers if one.wants and one.slot != me and not is_silent(one, now_s)]
-    return max(own_s, min(active, default=0.0))
+    # Where nobody computes, all that came before is settled: a newcomer begins where the one that has had most stands.
+    return max(own_s, min(active, default=max(one.virtual_s for one in sharers)))
 
 
 def may_take(me: int, sharers: Sequence[Sharer], freed_s: float, now_s: float) -> bool:

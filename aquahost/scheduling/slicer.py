@@ -9,6 +9,8 @@ from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
 
 _SMOOTHING = 0.1
+LEAST_SHARE = 0.1
+"""Of a step's time that computing is taken to be, whatever the links are said to take."""
 LEAST_PREFILL_TOKENS = 64
 LONGEST_S = 30.0
 
@@ -22,8 +24,9 @@ class Slicer:
         self._decode_token_s = 0.0
         self._prefill_token_s = 0.0
 
-    def note_step(self, plan: StepPlan, took_s: float) -> None:
-        """A step was computed in so many seconds."""
+    def note_step(self, plan: StepPlan, took_s: float, costs: Costs) -> None:
+        """A step was computed in so many seconds, what it read in place included: that is not what a token costs."""
+        took_s = max(took_s - _read_s(plan, costs), LEAST_SHARE * took_s)
         prefilled = sum(chunk.count for chunk in plan.chunks)
         decoded = len(plan.decodes)
         if prefilled:
@@ -51,8 +54,6 @@ class Slicer:
         In a slice every running prompt is exchanged once: out goes what is new in its local blocks, in comes another
         prompt's. With nowhere to page to (`remote` blocks), what must be prefilled again counts instead.
         """
-        if not running:
-            return 0.0
         exchange_s = 0.0
         for prompt in running:
             block_s = costs.host_block_s if prompt.hosted or costs.peer_block_s is None else costs.peer_block_s
@@ -61,6 +62,13 @@ class Slicer:
             else:
                 exchange_s += 2 * costs.transfer_s + 2 * prompt.local * (block_s or 0.0)
         return min(LONGEST_S, exchange_s / self._budget)
+
+
+def _read_s(plan: StepPlan, costs: Costs) -> float:
+    """Time that reading remote blocks in place takes a step."""
+    peer = sum(prompt.blocks - prompt.local - prompt.hosted for prompt in plan.decodes)
+    hosted = sum(prompt.hosted for prompt in plan.decodes)
+    return peer * (costs.peer_block_s or 0.0) + hosted * (costs.host_block_s or 0.0)
 
 
 def _smooth(old: float, new: float) -> float:

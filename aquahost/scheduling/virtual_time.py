@@ -59,26 +59,27 @@ class _Tenant:
 
 
 class VirtualTime:
-    """Owns what every live prompt has had. Pure; service is in device seconds."""
+    """Owns what every live prompt has had. Pure; service is in device seconds.
+
+    Levels are apart: what a tenant has had on one says nothing of another, which it may be waiting behind.
+    """
 
     def __init__(self) -> None:
         self._prompts: dict[str, _Share] = {}
-        self._tenants: dict[str, _Tenant] = {}
+        self._tenants: dict[tuple[int, str], _Tenant] = {}
         self._arrivals = 0
-        self._seen: set[str] = set()
-        """Names of tenants, of which a host has few."""
 
     def add(self, prompt_id: str, tenant: str, *, weight: float = 1.0, level: int = 0) -> None:
         """A prompt arrives, with its tenant's present weight. Raises ValueError for a weight that is not positive."""
         if not weight > 0:
             raise ValueError(f"weight must be above 0, not {weight}")
-        known = self._tenants.setdefault(tenant, _Tenant(weight))
+        active = [one.virtual_time for (of, _), one in self._tenants.items() if of == level and one.prompts]
+        if not active:  # a busy period begins: what was before is settled
+            self._tenants = {key: one for key, one in self._tenants.items() if key[0] != level}
+        known = self._tenants.setdefault((level, tenant), _Tenant(weight))
         known.weight = weight
-        self._seen.add(tenant)
         if not known.prompts:
-            active = [one.virtual_time for one in self._tenants.values() if one.prompts]
             known.virtual_time = max(known.virtual_time, min(active, default=0.0))
-            self._forget_idle(keep=tenant)
         self._arrivals += 1
         share = _Share(known, level, self._arrivals, known.least())
         heappush(known.by_time, (share.virtual_time, share.arrival, prompt_id))
@@ -98,15 +99,15 @@ class VirtualTime:
         share.tenant.virtual_time += service_s / share.tenant.weight
 
     @property
-    def is_shared(self) -> bool:
-        """Whether prompts of more than one tenant have come so far."""
-        return len(self._seen) > 1
+    def tenants(self) -> int:
+        """How many tenants have live prompts."""
+        return len({name for (_, name), tenant in self._tenants.items() if tenant.prompts})
 
     def is_behind(self, prompt_id: str) -> bool:
-        """Whether no tenant with live prompts has had less than this prompt's, and one has had more."""
-        mine = self._prompts[prompt_id].tenant.virtual_time
-        times = [tenant.virtual_time for tenant in self._tenants.values() if tenant.prompts]
-        return mine <= min(times) and mine < max(times)
+        """Whether no tenant with live prompts of its level has had less than this prompt's, and one has had more."""
+        share = self._prompts[prompt_id]
+        times = [one.virtual_time for (of, _), one in self._tenants.items() if of == share.level and one.prompts]
+        return share.tenant.virtual_time <= min(times) and share.tenant.virtual_time < max(times)
 
     def service_s(self, prompt_id: str) -> float:
         """What a prompt has had so far."""
@@ -116,11 +117,3 @@ class VirtualTime:
         """A prompt's place at this instant."""
         share = self._prompts[prompt_id]
         return Rank(share.level, share.tenant.virtual_time, share.virtual_time, share.arrival)
-
-    def _forget_idle(self, keep: str) -> None:
-        """Forget tenants that could not gain by being forgotten: a newcomer would start where they stand, or later."""
-        active = [one.virtual_time for one in self._tenants.values() if one.prompts]
-        least = min(active, default=0.0)
-        self._tenants = {
-            name: one for name, one in self._tenants.items() if one.prompts or name == keep or one.virtual_time > least
-        }

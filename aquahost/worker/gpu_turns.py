@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aquahost.clock import Clock
-from aquahost.scheduling.gpu_turns import PATIENCE_S, STALE_S, is_silent, may_take, must_let_go, start_s
+from aquahost.scheduling.gpu_turns import PATIENCE_S, SLICE_S, STALE_S, is_silent, may_take, must_let_go, start_s
 from aquahost.worker.turn_board import NoSlotError, TurnBoard
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ class GpuTurns:
         return LOOK_S if self._waits else 0.0
 
     def _want(self, now_s: float) -> None:
-        if not self._wants or now_s - self._seen_s > STALE_S:
+        # A step that only waits for copies is no idling: who comes back at once keeps its claim.
+        if now_s - self._seen_s > (STALE_S if self._wants else SLICE_S):
             self._virtual_s = start_s(self._board.slot, self._board.sharers(), now_s)
         self._wants = True
         self._write(now_s)

@@ -27,10 +27,9 @@ class WorkerLoop:
     """Drives one engine until told to stop.
 
     Each pass sees to the engine's memory, takes the messages there are, and does a step if one is due and it is this
-    worker's turn on its GPU. Answers of a
-    batch of submissions go out before the step, so that a refusal never waits for one; then all that the step produced
-    goes out as one message. A prompt that the engine cannot take fails alone; any other exception of the
-    engine passes through: it is then broken.
+    worker's turn on its GPU. Answers of a batch of submissions go out before the step, so that no refusal waits for
+    one; then all that the step produced goes out as one message. A prompt that the engine cannot take fails alone; any
+    other exception of the engine passes through: it is then broken.
     """
 
     def __init__(

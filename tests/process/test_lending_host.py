@@ -156,10 +156,10 @@ class Load:
 
 
 def borrowed(snapshot: Snapshot) -> bool:
-    """Whether KV has been paged to a lease that is mapped."""
+    """Whether a lease is mapped and holds KV: more is in use than lies on the model's own GPU, and none in the host."""
     stats = next(model.stats for model in snapshot.models if model.name == "chat")
-    moved = {(one.source, one.target) for one in stats.paged} if stats is not None else set()
-    return any(lease.state is LeaseState.MAPPED for lease in snapshot.leases) and ("local", "peer") in moved
+    mapped = any(lease.state is LeaseState.MAPPED for lease in snapshot.leases)
+    return mapped and stats is not None and stats.kv_used_bytes > stats.kv_bytes and not stats.host_bytes
 
 
 def kinds(events: list[Event]) -> list[EventKind]:

@@ -43,6 +43,11 @@ def test_a_free_turn_is_for_whoever_waits_and_has_had_least() -> None:
     assert [may_take(me, sharers, NOW_S, NOW_S) for me in (0, 1)] == [False, True]
 
 
+def test_who_comes_while_nobody_computes_gains_nothing_on_whoever_was_there() -> None:
+    sharers = [sharer(0, 3600.0, wants=False), sharer(1, 0.0)]
+    assert start_s(1, sharers, NOW_S) == 3600.0
+
+
 def test_a_turn_that_the_first_one_does_not_take_is_anyone_s() -> None:
     sharers = [sharer(0, 5.0), sharer(1, 3.0)]
     assert not may_take(0, sharers, NOW_S - HANDOVER_S / 2, NOW_S)

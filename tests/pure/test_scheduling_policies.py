@@ -243,6 +243,45 @@ def test_with_priorities_the_smaller_number_goes_first() -> None:
     assert set(ended[:2]) == {"sooner0", "sooner1"}
 
 
+def test_a_lower_level_that_waits_for_long_disturbs_no_exchange_of_a_higher_one() -> None:
+    host = fair_host(costs=SLOW, peer=0, by_level=True, max_batch=2, local=64)
+    for i in range(4):
+        host.add(prompt(f"sooner{i}", 8, 400, level=0))
+    host.add(prompt("later", 8, 40, level=5))
+    had = dict.fromkeys(host.live, 0)
+    for _ in range(600):
+        for name, count in tokens_of(host.run_step()[0]).items():
+            had[name] += count
+    assert had.pop("later") <= 8, "at most while a place was free"
+    assert min(had.values()) > 100
+
+
+def test_nobody_gives_way_in_vain() -> None:
+    host = fair_host(costs=SLOW, peer=0, local=64, step_tokens=8)
+    for i in range(3):
+        host.add(prompt(f"short{i}", 8, 60))
+    for _ in range(8):
+        host.run_step()
+    host.add(prompt("long", 120, 10))
+    host.add(prompt("too long for now", 200, 10))
+    for _ in range(14):
+        plan, _ = host.run_step()
+        assert plan.decodes, "they gave way, and nothing came of it"
+
+
+def test_a_new_prompt_does_not_wait_behind_another_tenants_begun_ones() -> None:
+    host = fair_host(costs=Costs(None, 0.05, 0.05), peer=0)
+    for i in range(20):
+        host.add(prompt(f"a{i}", 12, 200, tenant="a"))
+        host.add(prompt(f"b{i}", 12, 200, tenant="b"))
+    for _ in range(100):
+        host.run_step()
+    assert host.scheduler.policy.slice_s > 1.0
+    host.add(prompt("new", 12, 20, tenant="b"))
+    begun = ["new" in tokens_of(host.run_step()[0]) for _ in range(12)]
+    assert any(begun)
+
+
 def test_the_line_names_everyone_who_waits_once() -> None:
     host = fair_host(costs=SLOW, peer=0)
     for i in range(30):

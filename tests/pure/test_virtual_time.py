@@ -57,6 +57,25 @@ def test_a_tenant_saves_nothing_up_by_being_idle_and_gains_nothing_by_leaving() 
     assert run(fair, ["a", "c"], 50) == {"a": 50, "c": 0}
 
 
+def test_when_everybody_has_left_what_was_before_is_settled() -> None:
+    fair = VirtualTime()
+    fair.add("a", "alone")
+    run(fair, ["a"], 100)
+    fair.remove("a")
+    fair.add("b", "new")
+    fair.add("c", "alone")
+    assert run(fair, ["b", "c"], 10) == {"b": 5, "c": 5}
+
+
+def test_a_level_that_waits_behind_another_holds_no_one_back_on_that() -> None:
+    fair = VirtualTime()
+    fair.add("starved", "t", level=9)
+    fair.add("old", "t", level=0)
+    run(fair, ["old"], 100)
+    fair.add("new", "t", level=0)
+    assert run(fair, ["old", "new"], 10) == {"old": 5, "new": 5}
+
+
 def test_smaller_levels_go_first() -> None:
     fair = VirtualTime()
     fair.add("later", "t", level=1)

@@ -71,6 +71,8 @@ class KvMemory:
         """Chunks of host memory that moves under way are going to take."""
         self.paged: Counter[tuple[Tier, Tier]] = Counter()
         """Bytes moved so far, by where from and to."""
+        self.moves = 0
+        """Chunks whose memory lies elsewhere than before, so far."""
         self._device = device
         total = self.local_chunks + self.borrow_chunks + self.host_chunks
         self._places: Ints = np.full(total, _NOWHERE, dtype=np.int64)
@@ -189,6 +191,7 @@ class KvMemory:
         """A closed chunk's memory lies elsewhere now: in a lease, or in the host's for None. Its blocks are given out
         again."""
         self._forget(chunk)
+        self.moves += 1
         if lease_id is None:
             self._places[chunk] = HOST
         else:

@@ -81,7 +81,11 @@ class LiveSequences:
         for paging, error in failed:
             self.tiers.leases.fail(error.chunks, error.cause)
             self._scheduler.prompts.lose(paging.prompt_id)
+        moves = self._memory.moves
         self.tiers.tend(parked=parked, may_borrow=may_borrow)
+        if self._memory.moves != moves:
+            for sequence in self._by_id.values():
+                self._note_hosted(sequence)
 
     def take_changes(self) -> list[Output]:
         """States that changed since the last call."""
