@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
-
-_SMOOTHING = 0.1
+from aquahost.scheduling.smoothing import smooth
 
 
 def shares(plan: StepPlan, took_s: float) -> Iterator[tuple[ScheduledPrompt, float]]:
@@ -40,8 +39,7 @@ class Service:
         """A prompt has ended; unknown ids are ignored."""
         had_s = self._had_s.pop(prompt_id, 0.0)
         if had_s:
-            mean_s = self.mean_of_ended_s
-            self.mean_of_ended_s = had_s if not mean_s else mean_s + _SMOOTHING * (had_s - mean_s)
+            self.mean_of_ended_s = smooth(self.mean_of_ended_s, had_s)
 
     def share(self, plan: StepPlan, took_s: float) -> None:
         """A step was computed."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
+from aquahost.scheduling.smoothing import smooth
 
-_SMOOTHING = 0.1
 LEAST_SHARE = 0.1
 """Of a step's time that computing is taken to be, whatever the links are said to take."""
 LEAST_PREFILL_TOKENS = 64
@@ -32,10 +32,10 @@ class Slicer:
         if prefilled:
             left_s = took_s - decoded * self._decode_token_s
             each_s = left_s / prefilled if left_s > 0 else took_s / (prefilled + decoded)
-            self._prefill_token_s = _smooth(self._prefill_token_s, each_s)
+            self._prefill_token_s = smooth(self._prefill_token_s, each_s)
         elif decoded:
-            self._decode_step_s = _smooth(self._decode_step_s, took_s)
-            self._decode_token_s = _smooth(self._decode_token_s, took_s / decoded)
+            self._decode_step_s = smooth(self._decode_step_s, took_s)
+            self._decode_token_s = smooth(self._decode_token_s, took_s / decoded)
 
     @property
     def token_s(self) -> float:
@@ -69,7 +69,3 @@ def _read_s(plan: StepPlan, costs: Costs) -> float:
     peer = sum(prompt.blocks - prompt.local - prompt.hosted for prompt in plan.decodes)
     hosted = sum(prompt.hosted for prompt in plan.decodes)
     return peer * (costs.peer_block_s or 0.0) + hosted * (costs.host_block_s or 0.0)
-
-
-def _smooth(old: float, new: float) -> float:
-    return new if not old else old + _SMOOTHING * (new - old)

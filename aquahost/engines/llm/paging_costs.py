@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aquahost.engines.llm.tiers import Tier
 from aquahost.scheduling.room import Costs
-
-_SMOOTHING = 0.1
+from aquahost.scheduling.smoothing import smooth
 
 
 class PagingCosts:
@@ -18,11 +17,11 @@ class PagingCosts:
     def note_transfer(self, tier: Tier, blocks: int, took_s: float) -> None:
         """So many blocks came from or went to `tier`, in so many seconds from start to arrival."""
         if blocks:
-            self._block_s[tier] = _smooth(self._block_s.get(tier, 0.0), took_s / blocks)
+            self._block_s[tier] = smooth(self._block_s.get(tier, 0.0), took_s / blocks)
 
     def note_work(self, took_s: float) -> None:
         """The engine spent so long on one prompt's way out or in."""
-        self._transfer_s = _smooth(self._transfer_s, took_s)
+        self._transfer_s = smooth(self._transfer_s, took_s)
 
     def costs(self, peer_block_s: float | None) -> Costs:
         """The costs at present; `peer_block_s` is what the slowest leased link takes for a block, if that is known."""
@@ -31,7 +30,3 @@ class PagingCosts:
             host_block_s=self._block_s.get(Tier.HOST),
             transfer_s=self._transfer_s,
         )
-
-
-def _smooth(old: float, new: float) -> float:
-    return new if not old else old + _SMOOTHING * (new - old)
