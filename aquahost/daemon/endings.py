@@ -9,7 +9,7 @@ from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason
 from aquahost.messages.snapshot import ModelState
 
 RETRY_S = 5.0
-UNPROCESSABLE = 422
+NOT_TO_BE_REPEATED = 400
 """Clients repeat what fails with a status of 500 and above by themselves; this one must not be."""
 
 
@@ -27,7 +27,7 @@ def event_of(finished: Finished) -> tuple[EventKind, str]:
 def guilty(prompt_id: str, model: str) -> Finished:
     """The end of a prompt that its worker died over twice."""
     message = f"the worker of {model} died twice over this prompt; see `aquahost logs {model}`"
-    error = ErrorDetail(message=message, status=UNPROCESSABLE, code="worker_died_twice")
+    error = ErrorDetail(message=message, status=NOT_TO_BE_REPEATED, code="worker_died_twice")
     return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error)
 
 

@@ -20,13 +20,13 @@ from daemon_fixtures import running_daemon, toy, until
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi there"}]
 ENDLESS = 100_000
-IN_ROWS = "scheduler: {max_batch: 1}\n"
+IN_ROWS = "scheduler: {max_batch: 1, policy: fcfs}\n"
 
 
 @pytest.fixture
 async def daemon() -> AsyncIterator[Daemon]:
     models = {"toy": toy(step_s=0.02, max_queue=3), "narrow": toy(max_context=32)}
-    async with running_daemon(models, scheduler={"max_batch": 1}) as running:
+    async with running_daemon(models, scheduler={"max_batch": 1, "policy": "fcfs"}) as running:
         yield running
 
 

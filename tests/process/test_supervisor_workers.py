@@ -93,7 +93,7 @@ async def test_a_step_that_hangs_costs_the_worker_its_life() -> None:
         pid = worker_pid(daemon, "chat")
         error = ending(await collect(ask(daemon, "chat"))).error
         assert error is not None
-        assert (error.status, error.code) == (500, "worker_died_twice")
+        assert (error.status, error.code) == (400, "worker_died_twice")
         assert error.message == "the worker of chat died twice over this prompt; see `aquahost logs chat`"
         assert "its worker hung for" in (view(daemon, "chat").reason or "")
         await until(lambda: not process_lives(pid))

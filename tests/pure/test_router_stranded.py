@@ -127,7 +127,7 @@ async def test_the_guilty_one_fails_alone_and_is_not_to_be_sent_again(desk: TwoW
     ending = (await first.take())[-1]
     assert isinstance(ending, Finished)
     assert ending.error is not None
-    assert (ending.error.status, ending.error.code) == (422, "worker_died_twice")
+    assert (ending.error.status, ending.error.code) == (400, "worker_died_twice")
     assert desk.come_back() == [second.prompt_id]
 
 
