@@ -111,7 +111,8 @@ def measure_daemons(
                     taken[setup].append(_replay(trace, setup, daemon, target, f"{seed}/{run}", watcher, name))
         if floor_setup is None:
             floor_setup = Setup(_FLOOR_POLICY, tiers[0])
-            with _warm(trace, floor_setup, folder, seed, watcher, floor_setup.name) as (_, target):
+            name = f"{floor_setup.name}, to measure prefill alone"
+            with _warm(trace, floor_setup, folder, seed, watcher, name) as (_, target):
                 floors_s.append(_floor(trace, target, f"{seed}", watcher))
     return Burst([_median(measured) for measured in taken.values()], _median_s(floors_s))
 

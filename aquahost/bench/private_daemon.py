@@ -16,6 +16,9 @@ from typing import Any
 
 from aquahost.errors import StartError
 
+_START_S = 5.0
+"""A daemon that was begun has written down its address by then, or it never will."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateDaemon:
@@ -68,11 +71,15 @@ def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
             path.write_text(f"host: {{driver: emulated}}\n{models_yaml}")
             what = ["--models", str(path)]
         aquahost = [sys.executable, "-m", "aquahost"]
-        began = time.perf_counter()
-        up = subprocess.run([*aquahost, "up", "-d", "--wait", "--port", "0", *what], env=env, stderr=subprocess.PIPE)
-        start_s = time.perf_counter() - began
         about_file = folder / "run" / "daemon.json"
+        is_up = False
         try:
+            began = time.perf_counter()
+            up = subprocess.run(
+                [*aquahost, "up", "-d", "--wait", "--port", "0", *what], env=env, stderr=subprocess.PIPE
+            )
+            start_s = time.perf_counter() - began
+            is_up = True
             if up.returncode:
                 raise StartError(f"the daemon to be measured did not start:\n{up.stderr.decode()}")
             about = json.loads(about_file.read_text())
@@ -80,5 +87,9 @@ def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
                 env=env, start_s=start_s, port=about["port"], socket=Path(about["socket"]), pid=about["pid"]
             )
         finally:
+            # Interrupted while it starts, it may be about to say where it is; without that nobody could stop it any more.
+            deadline_s = time.monotonic() + (0 if is_up else _START_S)
+            while not about_file.exists() and time.monotonic() < deadline_s:
+                time.sleep(0.05)
             if about_file.exists():
                 subprocess.run([*aquahost, "down", "--now"], env=env, capture_output=True, check=False)

@@ -100,5 +100,7 @@ def _done(prompt: PromptView) -> str:
 
 def _next(prompt: PromptView) -> str:
     if prompt.position:
+        if prompt.next_slice_s is None:
+            return "-"
         return format_seconds(prompt.next_slice_s) if prompt.next_slice_s else "soon"
     return "now" if prompt.state in AT_WORK else "-"

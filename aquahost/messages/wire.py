@@ -129,8 +129,8 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
     """Where a suspended prompt's KV waits: "GPU 3", "host" or both; empty where it has none there."""
     position: int = 0
     """How many prompts go before it, and one; 0 while it takes part in steps."""
-    next_slice_s: float = 0.0
-    """Estimate of when it is its turn; 0 while it is."""
+    next_slice_s: float | None = 0.0
+    """Estimate of when it is its turn; 0 while it is, None where that can't be told."""
 
 
 class Outputs(msgspec.Struct, frozen=True, tag="outputs"):

@@ -42,6 +42,8 @@ class Fair:
         self._slice_s = 0.0
         self._sliced_s = -inf
         self._residents = 1
+        self._top_level = 0
+        """The smallest that ran in the last step."""
         self._was_express = False
         self._costs = Costs()
         self._shared_until_s = -inf
@@ -69,9 +71,13 @@ class Fair:
         return self._fairness.service_s(prompt_id)
 
     def line(self) -> list[PlaceInLine]:
-        """In the order of virtual time: in a slice, as many go on as run at a time."""
+        """In the order of virtual time: in a slice, as many go on as run at a time. Lower levels go on when there is
+        nobody left above them."""
         each_s = self._slice_s / self._residents
-        return [PlaceInLine(prompt.id, at, at * each_s) for at, prompt in enumerate(self._line.in_order(), 1)]
+        return [
+            PlaceInLine(prompt.id, at, None if self._by_level and prompt.level > self._top_level else at * each_s)
+            for at, prompt in enumerate(self._line.in_order(), 1)
+        ]
 
     # -- what it is told ---------------------------------------------------------------------------------------
 
@@ -112,6 +118,7 @@ class Fair:
             self._slice_s = self._slicer.slice_s(running, step.costs, step.remote)
             self._sliced_s = now_s
         self._residents = max(1, len(running))
+        self._top_level = min((prompt.level for prompt in running), default=0)
         terms = SliceTerms(
             now_s=now_s, slice_s=self._slice_s, longest_wait_s=self.longest_wait_s, token_s=self._slicer.token_s
         )

@@ -15,8 +15,8 @@ class PlaceInLine(NamedTuple):
     prompt_id: str
     position: int
     """1 for the next to go on."""
-    next_slice_s: float
-    """Estimate of when it goes on."""
+    next_slice_s: float | None
+    """Estimate of when it goes on; None where that depends on when others end."""
 
 
 class Policy(Protocol):
