@@ -87,7 +87,7 @@ def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
                 env=env, start_s=start_s, port=about["port"], socket=Path(about["socket"]), pid=about["pid"]
             )
         finally:
-            # Interrupted while it starts, it may be about to say where it is; without that nobody could stop it any more.
+            # Interrupted while it starts, it is about to say where it is; without that nobody could stop it any more.
             deadline_s = time.monotonic() + (0 if is_up else _START_S)
             while not about_file.exists() and time.monotonic() < deadline_s:
                 time.sleep(0.05)
