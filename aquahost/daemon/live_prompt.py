@@ -105,8 +105,10 @@ class LivePrompt:
         self._position, self._next_slice_s = standing.position, standing.next_slice_s
 
     def tell(self, now_s: float) -> None:
-        """Tell its reader how it stands, if the reader asked and the words are new."""
-        if self._notices is not None and self.is_accepted and self.worker_id is not None:
+        """Tell its reader how it stands, if the reader asked, it is known and the words are new."""
+        if self._notices is None or not self.is_accepted or self.worker_id is None:
+            return
+        if self._position is not None:
             words = standing_words(self._state, self._place, self._position, self._next_slice_s)
             if self._notices.is_news(self._state, words, now_s):
                 self.stream.feed(Notice(self.id, words))

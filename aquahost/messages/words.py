@@ -18,8 +18,9 @@ def standing_words(state: PromptState, place: str, position: int | None, next_sl
     """State, place in line and estimate in one line: "waiting, 12 before you, about 1.4 s"."""
     words = state_words(state, place)
     about = f"about {_rough_seconds(next_slice_s)}" if next_slice_s else ""
-    if state is PromptState.WAITING and position:
-        ahead = "next in line" if position == 1 else f"{position - 1} before you"
+    if state is PromptState.WAITING and position is not None:
+        # Place 0 is that of a prompt which the next step takes in.
+        ahead = "next in line" if position <= 1 else f"{position - 1} before you"
         return ", ".join(part for part in (words, ahead, about) if part)
     if state is PromptState.SUSPENDED and about:
         return f"{words}, next slice in {about}"

@@ -97,7 +97,7 @@ async def test_comments_tell_of_the_line_and_the_snapshot_agrees(client: openai.
         took_s = time.monotonic() - begun_s
     await first.close()
     assert len(lines) >= 2
-    assert all(line.startswith(": waiting, next in line, about ") for line in lines[:-1])
+    assert all(line.startswith(": waiting, next in line") for line in lines[:-1])
     assert lines[-1] == ": running"
     assert len(lines) <= 4 * (took_s + 1)
 

@@ -61,6 +61,7 @@ async def said(stream: PromptStream) -> list[str]:
         (WAITING, "", 13, 1.44, "waiting, 12 before you, about 1.4 s"),
         (WAITING, "", 1, 0.02, "waiting, next in line, about 0.1 s"),
         (WAITING, "", 2, 0.0, "waiting, 1 before you"),
+        (WAITING, "", 0, 0.0, "waiting, next in line"),
         (PromptState.PREFILLING, "", 0, 0.0, "prefilling"),
         (RUNNING, "", 0, 0.0, "running"),
         (SUSPENDED, "GPU 3", 2, 0.3, "paged to GPU 3, next slice in about 0.3 s"),
@@ -131,13 +132,24 @@ async def test_nothing_is_told_before_the_prompt_is_accepted(desk: Desk) -> None
     assert Notice(stream.prompt_id, "running") in rest
 
 
+async def test_nothing_is_told_of_a_state_before_its_standing_is_known(desk: Desk) -> None:
+    stream = curious(desk)
+    stand(desk)
+    stand(desk, Standing(stream.prompt_id, 0.0, position=2, next_slice_s=1.0))
+    assert await said(stream) == ["waiting, 1 before you, about 1.0 s"]
+    turn(desk, stream, SUSPENDED)
+    stand(desk)
+    stand(desk, Standing(stream.prompt_id, 0.0, place="host", position=1, next_slice_s=1.0))
+    assert await said(stream) == ["paged to host, next slice in about 1.0 s"]
+
+
 async def test_short_slices_are_told_a_few_times_a_second_and_the_last_word_is_true(desk: Desk) -> None:
     stream = curious(desk)
     for _ in range(50):
         turn(desk, stream, RUNNING)
         desk.clock.advance(0.01)
         turn(desk, stream, SUSPENDED)
-        stand(desk, after_s=0.01)
+        stand(desk, Standing(stream.prompt_id, 0.1, "host", 1, 0.01), after_s=0.01)
     turn(desk, stream, RUNNING)
     for _ in range(8):
         stand(desk)  # a report of figures alone
