@@ -138,7 +138,8 @@ class Fair:
         express = self._express(prefilling) if is_shared else []
         self._was_express = bool(express)
         if express:
-            step.budget = min(step.budget, 2 * prefill_tokens)
+            # All of the first one's input at once: another step between would be another tenant's.
+            step.budget = min(step.budget, max(2 * prefill_tokens, express[0].remaining))
             fair.prefill(express)
             return
         fair.decode(decoding)
