@@ -1,0 +1,141 @@
+"""The terminal UI's app: one store, one feed, and the screens that show the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.worker import get_current_worker
+
+from aquahost.errors import AquahostError
+from aquahost_tui.feeds.feed import Feed
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame
+from aquahost_tui.places import PLACES
+from aquahost_tui.screens.dialogs import ConfirmDialog
+from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.steering import Steering
+from aquahost_tui.store.store import Store
+from aquahost_tui.widgets.tab_bar import TabBar
+
+FRAME_S = 0.1
+"""Between two drawings, however often news come."""
+
+
+class AquahostApp(App[None]):
+    """Shows what `feed` tells and steers through `steering`."""
+
+    TITLE = "aquahost"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(place.key, f"go('{place.name}')", place.name, id=f"app.{place.name}", show=False, tooltip=place.tooltip)
+            for place in PLACES
+        ),
+        Binding("p", "pause", "Pause", id="app.pause", tooltip="Hold updates back, or let them go on"),
+        Binding("q", "quit", "Quit", id="app.quit", tooltip="Leave; the daemon goes on"),
+    ]
+
+    def __init__(self, feed: Feed, steering: Steering, *, theme: str | None = None) -> None:
+        super().__init__()
+        self.store = Store()
+        self.steering = steering
+        self._feed = feed
+        self._is_dirty = False
+        self._theme_wish = theme
+
+    def on_mount(self) -> None:
+        """Begin to listen and to draw."""
+        if self._theme_wish is not None:
+            self.theme = self._theme_wish
+        names = [(place.key, place.name) for place in PLACES]
+        for place in PLACES:
+            self.install_screen(place.screen(self._feed.title, names), place.name)
+        self.push_screen(PLACES[0].name)
+        threading.Thread(target=self._feed.run, args=(self.post_message,), name="feed", daemon=True).start()
+        self.set_interval(FRAME_S, self._draw_news)
+
+    def on_unmount(self) -> None:
+        """Let the feed end."""
+        self._feed.stop()
+
+    # -- what comes --------------------------------------------------------------------------------------------
+
+    def on_snapshot_came(self, message: SnapshotCame) -> None:
+        """Keep it; it is drawn with the next frame."""
+        self.store.take(message.snapshot, message.at_s)
+        self._is_dirty = True
+
+    def on_event_came(self, message: EventCame) -> None:
+        """Keep it."""
+        self.store.note(message.event)
+        self._is_dirty = True
+
+    def on_feed_broke(self, message: FeedBroke) -> None:
+        """Say so, once for each reason."""
+        if self.store.trouble != message.reason:
+            self.notify(message.reason, title="no connection; trying again", severity="warning", timeout=8)
+        self.store.lose(message.reason)
+        self._is_dirty = True
+
+    def on_feed_ended(self, message: FeedEnded) -> None:
+        """The last picture stays."""
+        self.notify(f"{message.reason}; q leaves", timeout=10)
+
+    # -- what is shown -----------------------------------------------------------------------------------------
+
+    def place(self) -> TopScreen | None:
+        """The place one is at, below dialogs."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, TopScreen)), None)
+
+    def draw(self) -> None:
+        """Show the store on the screen one is at."""
+        place = self.place()
+        if place is not None and place.is_mounted:
+            self._is_dirty = False
+            place.show(self.store)
+
+    def _draw_news(self) -> None:
+        if self._is_dirty:
+            self.draw()
+
+    def on_tab_bar_chosen(self, message: TabBar.Chosen) -> None:
+        """A place was clicked."""
+        self.action_go(message.name)
+
+    def action_go(self, name: str) -> None:
+        """Go to a place."""
+        place = self.place()
+        if place is None or self.screen is not place or place.NAME == name:
+            return
+        self.switch_screen(name)
+        self.call_after_refresh(self.draw)
+
+    def action_pause(self) -> None:
+        """Hold updates back, or let them go on."""
+        self.store.paused = not self.store.paused
+        self._feed.pause(self.store.paused)
+        self.draw()
+
+    # -- steering ----------------------------------------------------------------------------------------------
+
+    def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
+        """Do something in the background and tell what came of it; with a `question`, ask first."""
+        if self.steering.refusal is not None:
+            self.notify(self.steering.refusal, severity="warning")
+        elif question:
+            self.push_screen(ConfirmDialog(question, detail=detail), lambda yes: self._do(deed) if yes else None)
+        else:
+            self._do(deed)
+
+    @work(thread=True, group="steering")
+    def _do(self, deed: Callable[[], str]) -> None:
+        try:
+            words, severity = deed(), "information"
+        except AquahostError as error:
+            words, severity = str(error), "error"
+        if not get_current_worker().is_cancelled:
+            self.call_from_thread(self.notify, words, severity=severity)

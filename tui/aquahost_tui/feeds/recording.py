@@ -1,0 +1,145 @@
+"""Recordings: a header line, then one line of JSON for each snapshot and event, with its time; packed if named .gz."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from aquahost.errors import AquahostError
+from aquahost.events import Event
+from aquahost.messages.snapshot import SCHEMA_VERSION, Snapshot
+from aquahost_tui.feeds.feed import Feed, Post
+from aquahost_tui.messages import EventCame, SnapshotCame
+
+_FORMAT = "aquahost recording"
+
+
+class RecordingError(AquahostError):
+    """A file that cannot be played or written, and why."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line."""
+
+    format: str
+    schema_version: int
+    """Of its snapshots."""
+    version: str = ""
+    """Of the aquahost that wrote it."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Any other line: either a snapshot or an event."""
+
+    t: float
+    """Seconds since the recording's first line."""
+    snapshot: Snapshot | None = None
+    event: Event | None = None
+
+
+class _AnyHeader(msgspec.Struct):
+    format: str = ""
+    schema_version: int = 0
+    version: str = ""
+
+
+class Recorder:
+    """Writes what a feed tells to a file, each line as it comes, so that what was seen before a crash is kept."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RecordingError if the file cannot be written."""
+        self._began_s: float | None = None
+        self._last_s = 0.0
+        self._encoder = msgspec.json.Encoder()
+        try:
+            self._file: IO[bytes] = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")
+        except OSError as error:
+            raise RecordingError(f"cannot write {path}: {error.strerror}") from error
+        self._begun = False
+
+    def take(self, snapshot: Snapshot, at_s: float) -> None:
+        """A snapshot, on the feed's clock."""
+        if not self._begun:
+            self._write(Header(format=_FORMAT, schema_version=SCHEMA_VERSION, version=snapshot.version))
+            self._begun, self._began_s = True, at_s
+        self._last_s = at_s - (self._began_s or 0.0)
+        self._write(Line(t=round(self._last_s, 4), snapshot=snapshot))
+
+    def note(self, event: Event) -> None:
+        """An event, just now; those before the first snapshot are left out."""
+        if self._begun:
+            self._write(Line(t=round(self._last_s, 4), event=event))
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+    def _write(self, line: msgspec.Struct) -> None:
+        self._file.write(self._encoder.encode(line) + b"\n")
+        self._file.flush()
+
+
+class RecordedFeed:
+    """A feed whose news go into a recorder on their way."""
+
+    def __init__(self, feed: Feed, recorder: Recorder) -> None:
+        self._feed = feed
+        self._recorder = recorder
+        self.pause = feed.pause
+        self.stop = feed.stop
+
+    @property
+    def title(self) -> str:
+        """The feed's own."""
+        return self._feed.title
+
+    def run(self, post: Post) -> None:
+        """As the feed does."""
+
+        def write_and_post(message: object) -> object:
+            if isinstance(message, SnapshotCame):
+                self._recorder.take(message.snapshot, message.at_s)
+            elif isinstance(message, EventCame):
+                self._recorder.note(message.event)
+            return post(message)  # type: ignore[arg-type]
+
+        try:
+            self._feed.run(write_and_post)
+        finally:
+            self._recorder.close()
+
+
+def read_recording(path: Path) -> Iterator[Line]:
+    """Its lines, in order; raises RecordingError if it is none, is of another schema version, or is damaged."""
+    number = 1
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            _check_header(path, file.readline())
+            decoder = msgspec.json.Decoder(Line)
+            for number, line in enumerate(file, 2):
+                if line.strip():
+                    yield decoder.decode(line)
+    except msgspec.MsgspecError as error:
+        raise RecordingError(f"{path}, line {number}: {error}") from error
+    except EOFError as error:
+        raise RecordingError(f"{path} ends in the middle; it was cut off after line {number}") from error
+    except OSError as error:
+        raise RecordingError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _check_header(path: Path, line: bytes) -> None:
+    try:
+        header = msgspec.json.decode(line, type=_AnyHeader)
+    except msgspec.MsgspecError:
+        header = _AnyHeader()
+    if header.format != _FORMAT:
+        raise RecordingError(f"{path} is no recording; make one with: aquahost top --record FILE")
+    if header.schema_version != SCHEMA_VERSION:
+        raise RecordingError(
+            f"{path} was recorded by aquahost {header.version or 'of unknown version'} with snapshots of version "
+            f"{header.schema_version}; this one plays version {SCHEMA_VERSION}. Play it with the aquahost that made it"
+        )

@@ -1,0 +1,25 @@
+"""The app's screens by key and name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aquahost_tui.screens.overview import OverviewScreen
+from aquahost_tui.screens.top_screen import TopScreen
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One screen to go to."""
+
+    key: str
+    screen: type[TopScreen]
+    tooltip: str
+
+    @property
+    def name(self) -> str:
+        """As its tab is labelled."""
+        return self.screen.NAME
+
+
+PLACES = (Place("1", OverviewScreen, "GPUs, leases, the queue and events"),)

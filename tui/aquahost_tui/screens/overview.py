@@ -1,0 +1,52 @@
+"""The first screen: every GPU, who lends to whom, who waits for what, and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual import events
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+
+from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.widgets.event_list import EventList
+from aquahost_tui.widgets.gpu_panel import GpuPanel
+from aquahost_tui.widgets.lease_map import LeaseMap
+from aquahost_tui.widgets.queue_table import QueueTable
+
+_SIDE_BY_SIDE = 116
+"""Columns from which the lease map and the events stand beside the queue."""
+
+
+class OverviewScreen(TopScreen):
+    """GPUs above; below the queue, with leases and events at its side, or only events under it where it is narrow."""
+
+    NAME = "overview"
+
+    def body(self) -> Iterable[Widget]:
+        """Three regions."""
+        yield _titled(GpuPanel(), "GPUs")
+        yield Horizontal(
+            _titled(Vertical(QueueTable("queue"), id="queue-box"), "queue"),
+            Vertical(
+                _titled(Vertical(LeaseMap("leases"), id="leases-box"), "leases: donor → borrower"),
+                _titled(Vertical(EventList("events"), id="events-box"), "events"),
+                id="side",
+            ),
+            id="below",
+        )
+
+    def on_mount(self) -> None:
+        """Keys go to the queue."""
+        self.query_one(QueueTable).focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Side by side, or stacked."""
+        self.set_class(event.size.width < _SIDE_BY_SIDE, "-narrow")
+        self.set_class(event.size.height < 32, "-low")
+
+
+def _titled(widget: Widget, title: str) -> Widget:
+    widget.border_title = title
+    widget.add_class("box")
+    return widget

@@ -1,0 +1,60 @@
+"""The last events, newest below."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widget import Widget
+
+from aquahost.events import Event, EventKind
+from aquahost_tui.store.store import Store
+from aquahost_tui.widgets.cells import Tone
+
+_TONES = {
+    EventKind.LEASE_GRANTED: Tone.BUSY,
+    EventKind.LEASE_MAPPED: Tone.GOOD,
+    EventKind.LEASE_RECALLED: Tone.WARN,
+    EventKind.LEASE_RETURNED: Tone.ACCENT,
+    EventKind.LEASE_OVERDUE: Tone.BAD,
+    EventKind.LEASE_LOST: Tone.BAD,
+    EventKind.LINK_REFUSED: Tone.BAD,
+    EventKind.GPU_LOST: Tone.BAD,
+    EventKind.WORKER_DIED: Tone.BAD,
+    EventKind.MODEL_FAILED: Tone.BAD,
+    EventKind.PROMPT_FAILED: Tone.BAD,
+    EventKind.PROMPTS_STRANDED: Tone.WARN,
+    EventKind.MODEL_READY: Tone.GOOD,
+}
+
+
+class EventList(Widget):
+    """As many events as there are lines; those about single prompts are left out, of which there are too many."""
+
+    DEFAULT_CSS = """
+    EventList { height: 1fr; }
+    """
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._last_seq = -1
+        self._events: list[Event] = []
+
+    def show(self, store: Store) -> None:
+        """Show those that came."""
+        if store.last_seq != self._last_seq:
+            self._last_seq = store.last_seq
+            self._events = [event for event in store.events if not event.kind.startswith("prompt.")][-200:]
+            self.refresh()
+
+    def render(self) -> Content:
+        """Time, kind and message; a line each."""
+        lines = [_line(event, self.size.width) for event in self._events[-max(self.size.height, 1) :]]
+        return Content("\n").join(lines) if lines else Content.styled("no events yet", "$foreground-muted")
+
+
+def _line(event: Event, width: int) -> Content:
+    clock = event.at.partition("T")[2][:8]
+    tone = _TONES.get(event.kind, Tone.PLAIN)
+    line = Content.assemble(
+        (f"{clock} ", "$foreground-muted"), (f"{event.kind:<17}", tone.variable), (" " + event.message, "")
+    )
+    return line.truncate(width, ellipsis=True)

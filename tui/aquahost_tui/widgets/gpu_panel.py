@@ -1,0 +1,67 @@
+"""All GPUs, as boxes where there is room for them and else as lines, with a legend of what bars are made of."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import ItemGrid, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from aquahost_tui.store.store import Store
+from aquahost_tui.widgets.bars import PARTS
+from aquahost_tui.widgets.gpu_card import GpuCard
+
+_CARD_WIDTH, _CARD_HEIGHT = 46, 6
+_OTHER_LINES = 24
+"""What the rest of the screen needs for boxes to be worth their room."""
+
+
+class GpuPanel(Vertical):
+    """Cards are made once the first snapshot tells how many GPUs there are."""
+
+    DEFAULT_CSS = """
+    GpuPanel { height: auto; }
+    GpuPanel ItemGrid { height: auto; grid-size: 1; grid-gutter: 0 1; }
+    GpuPanel #legend { height: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gpus: list[int] = []
+
+    def compose(self) -> ComposeResult:
+        """A grid and a legend."""
+        yield ItemGrid(id="gpus")
+        yield Static(_legend(), id="legend")
+
+    def show(self, store: Store) -> None:
+        """Show every GPU as it is now."""
+        if store.snapshot is None:
+            return
+        gpus = [gpu.index for gpu in store.snapshot.gpus]
+        if gpus != self._gpus:
+            self._gpus = gpus
+            grid = self.query_one("#gpus", ItemGrid)
+            grid.remove_children()
+            grid.mount_all(GpuCard(gpu) for gpu in gpus)
+            self._arrange()
+        for card in self.query(GpuCard):
+            card.show(store)
+
+    def on_resize(self) -> None:
+        """Boxes or lines."""
+        self._arrange()
+
+    def _arrange(self) -> None:
+        width, height = self.app.size
+        columns = max(min(width // _CARD_WIDTH, len(self._gpus), 4), 1)
+        rows = -(-len(self._gpus) // columns)
+        boxes = columns > 1 and rows * _CARD_HEIGHT + _OTHER_LINES <= height
+        grid = self.query_one("#gpus", ItemGrid)
+        grid.styles.grid_size_columns = columns if boxes else 1
+        for card in self.query(GpuCard):
+            card.set_class(boxes, "-card")
+
+
+def _legend() -> Content:
+    return Content("  ").join(Content.assemble((part.glyph, part.colour), (f" {part.name}", "$foreground-muted")) for part in PARTS)

@@ -1,0 +1,92 @@
+"""The live prompts as a table."""
+
+from __future__ import annotations
+
+from aquahost.messages.words import state_words
+from aquahost_tui.store.store import Store
+from aquahost_tui.store.timelines import Timeline
+from aquahost_tui.widgets.cells import PROMPT_TONES, Cell, Tone, short_seconds
+from aquahost_tui.widgets.live_table import LiveTable
+from aquahost_tui.widgets.table_rows import Column
+
+_NONE = Cell("–", Tone.DIM)
+
+
+class QueueTable(LiveTable[Timeline]):
+    """Every live prompt, who waits longest last."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(
+            _COLUMNS,
+            key=lambda row: row.view.id,
+            text=_text,
+            sort_by="AGE",
+            descending=True,
+            empty="no prompts; send one with t, or: aquahost run MODEL",
+            id=id,
+        )
+
+    def show(self, store: Store) -> None:
+        """Show those that are live now."""
+        self.show_rows(list(store.timelines.live.values()))
+
+
+def _text(row: Timeline) -> str:
+    view = row.view
+    return f"{view.id} {view.tenant} {view.model} {view.kind} {state_words(view.state, view.place)}"
+
+
+def _state(row: Timeline) -> Cell:
+    return Cell(state_words(row.view.state, row.view.place), PROMPT_TONES[row.view.state])
+
+
+def _done(row: Timeline) -> Cell:
+    view = row.view
+    if view.kind == "text":
+        return Cell(str(view.output_tokens))
+    return Cell(f"{view.steps_done or 0}/{view.steps or '?'}")
+
+
+def _line(row: Timeline) -> Cell:
+    return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position else _NONE
+
+
+def _next(row: Timeline) -> Cell:
+    view = row.view
+    if view.position == 0:
+        return Cell("now", Tone.GOOD)
+    return Cell(short_seconds(view.next_slice_s)) if view.next_slice_s else _NONE
+
+
+def _first(row: Timeline) -> Cell:
+    first_s = row.view.first_token_s
+    return Cell(short_seconds(first_s)) if first_s is not None else _NONE
+
+
+def _rate(row: Timeline) -> Cell:
+    return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s else _NONE
+
+
+def waited_s(row: Timeline) -> float:
+    """Time that it has lived without being computed."""
+    return max(row.view.age_s - row.view.service_s, 0.0)
+
+
+_COLUMNS: tuple[Column[Timeline], ...] = (
+    Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id, Tone.DIM), sort=lambda row: row.view.id),
+    Column(title="TENANT", width=8, cell=lambda row: Cell(row.view.tenant), sort=lambda row: row.view.tenant, drop=5),
+    Column(title="MODEL", width=9, cell=lambda row: Cell(row.view.model), sort=lambda row: row.view.model, grows=True),
+    Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, row.view.place), grows=True),
+    Column(title="IN", width=5, cell=lambda row: Cell(str(row.view.input_tokens)),
+           sort=lambda row: row.view.input_tokens, right=True, drop=8),
+    Column(title="DONE", width=6, cell=_done, right=True, sort=lambda row: row.view.output_tokens + (row.view.steps_done or 0)),
+    Column(title="TOK/S", width=6, cell=_rate, sort=lambda row: row.rate.per_s, right=True),
+    Column(title="TTFT", width=6, cell=_first, sort=lambda row: row.view.first_token_s, right=True),
+    Column(title="SERVICE", width=7, cell=lambda row: Cell(short_seconds(row.view.service_s)),
+           sort=lambda row: row.view.service_s, right=True, drop=3),
+    Column(title="WAIT", width=5, cell=lambda row: Cell(short_seconds(waited_s(row))), sort=waited_s, right=True, drop=4),
+    Column(title="AGE", width=5, cell=lambda row: Cell(short_seconds(row.view.age_s)),
+           sort=lambda row: row.view.age_s, right=True),
+    Column(title="LINE", width=5, cell=_line, sort=lambda row: row.view.position, right=True, drop=6),
+    Column(title="NEXT", width=5, cell=_next, sort=lambda row: row.view.next_slice_s, right=True, drop=7),
+)  # fmt: skip
