@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,29 +11,18 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
-import msgspec
 
 from aquahost.config.paths import socket_path
-from aquahost.errors import (
-    InvalidRequestError,
-    ModelUnavailableError,
-    QueueFullError,
-    RequestError,
-    UnknownModelError,
-    UnknownPromptError,
-    UnreachableError,
-)
+from aquahost.connection import Connection, decoded, error_within
+from aquahost.errors import UnknownPromptError
 from aquahost.events import Event
 from aquahost.messages.snapshot import Snapshot
-from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data
+from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data, sse_events
 
-T = TypeVar("T")
 E = TypeVar("E", TextChunk, MediaEvent)
 
 _ANSWER_TIMEOUT_S = 10.0
 _PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
-_MAX_SOCKET_PATH = 107
-"""Bytes that Linux allows in the path of a Unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class Media:
 class Client:
     """Asks one daemon; every method raises UnreachableError if none answers, and RequestError with the API's words.
 
-    Generators hold a connection: closing one cancels its prompt.
+    Generators hold a connection: closing one that made a prompt cancels it.
     """
 
     def __init__(
@@ -81,15 +69,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = _ANSWER_TIMEOUT_S,
     ) -> None:
-        self._socket = socket or socket_path()
-        if transport is None:
-            if len(str(self._socket).encode()) > _MAX_SOCKET_PATH:
-                raise UnreachableError(
-                    f"the socket's path is too long ({self._socket}); set AQUAHOST_SOCKET to a shorter one"
-                )
-            transport = httpx.HTTPTransport(uds=str(self._socket), verify=False)
-        self._timeout_s = timeout_s
-        self._http = httpx.Client(transport=transport, base_url="http://aquahost", timeout=timeout_s, trust_env=False)
+        self._daemon = Connection(socket or socket_path(), transport, timeout_s)
 
     def __enter__(self) -> Client:
         return self
@@ -101,44 +81,81 @@ class Client:
 
     def close(self) -> None:
         """Drop the connections."""
-        self._http.close()
+        self._daemon.close()
 
     # -- control ---------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
-        return _decoded(self._ask("GET", "/control/snapshot").content, Snapshot)
+        return decoded(self._daemon.ask("GET", "/control/snapshot").content, Snapshot)
 
     def events(self, after_seq: int = 0) -> Iterator[Event]:
         """Events numbered above `after_seq`, then new ones as they happen, until the daemon ends."""
-        with self._stream("GET", "/control/events", params={"after": after_seq}) as reply:
+        with self._daemon.stream("GET", "/control/events", params={"after": after_seq}) as reply:
             for data in sse_data(reply.iter_bytes()):
-                yield _decoded(data, Event)
+                yield decoded(data, Event)
+
+    def watch(self, per_s: float = 4.0, after_seq: int = 0) -> Iterator[Snapshot | Event]:
+        """A snapshot at once and then so many a second, fewer where they are read more slowly; among them the events
+        numbered above `after_seq` and new ones as they happen. Until the daemon ends."""
+        with self._daemon.stream("GET", "/control/watch", params={"per_s": per_s, "after": after_seq}) as reply:
+            for name, data in sse_events(reply.iter_bytes()):
+                if name == b"snapshot":
+                    yield decoded(data, Snapshot)
+                elif name == b"event":
+                    yield decoded(data, Event)
 
     def load(self, name: str) -> None:
         """Start loading a model; returns at once."""
-        self._ask("POST", f"/control/models/{_quoted(name)}/load")
+        self._daemon.ask("POST", f"/control/models/{_quoted(name)}/load")
 
     def unload(self, name: str, drain_s: float) -> None:
         """Unload a model, giving its prompts `drain_s` to end; returns when it is unloaded, or at once."""
-        self._ask("POST", f"/control/models/{_quoted(name)}/unload", body={"drain_s": drain_s}, timeout_s=drain_s + 60)
+        self._daemon.ask(
+            "POST", f"/control/models/{_quoted(name)}/unload", body={"drain_s": drain_s}, timeout_s=drain_s + 60
+        )
+
+    def park(self, name: str) -> None:
+        """Have an idle model's weights leave its GPU; returns at once. Raises RequestError (409) if that cannot be now:
+        the model is not loaded, has prompts, is pinned, or nobody lends."""
+        self._daemon.ask("POST", f"/control/models/{_quoted(name)}/park")
+
+    def wake(self, name: str) -> None:
+        """Have a parked model's weights come back; returns at once."""
+        self._daemon.ask("POST", f"/control/models/{_quoted(name)}/wake")
+
+    def pin(self, name: str) -> None:
+        """Never park a model until it is unpinned, whatever its entry says; one that is parked wakes."""
+        self._daemon.ask("POST", f"/control/models/{_quoted(name)}/pin")
+
+    def unpin(self, name: str) -> None:
+        """Let a model be parked when it is idle, whatever its entry says."""
+        self._daemon.ask("POST", f"/control/models/{_quoted(name)}/unpin")
 
     def cancel(self, prompt_id: str) -> None:
-        """Cancel a live prompt; raises RequestError (404) if there is none of that id."""
-        if not _PROMPT_ID.fullmatch(prompt_id):
-            raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
-        self._ask("POST", f"/control/prompts/{prompt_id}/cancel")
+        """Cancel a live prompt; raises UnknownPromptError if there is none of that id."""
+        self._daemon.ask("POST", f"/control/prompts/{_prompt(prompt_id)}/cancel")
+
+    def prompt_output(self, prompt_id: str) -> Iterator[TextPiece | StepDone | TextEnd]:
+        """What a live prompt of anybody's has produced so far and produces from now on, to its end; closing it does the
+        prompt nothing. Raises UnknownPromptError if no prompt of that id is live."""
+        kinds: dict[bytes, type[TextPiece | StepDone | TextEnd]]
+        kinds = {b"text": TextPiece, b"step": StepDone, b"end": TextEnd}
+        with self._daemon.stream("GET", f"/control/prompts/{_prompt(prompt_id)}/output") as reply:
+            for name, data in sse_events(reply.iter_bytes()):
+                if name in kinds:
+                    yield decoded(data, kinds[name])
 
     def shutdown(self, drain_s: float) -> None:
         """Ask for the daemon's end; returns before it has ended."""
-        self._ask("POST", "/control/shutdown", body={"drain_s": drain_s})
+        self._daemon.ask("POST", "/control/shutdown", body={"drain_s": drain_s})
 
     def logs(self, model: str | None, *, lines: int, follow: bool) -> Iterator[str]:
         """The log's text from its last `lines` lines on; of the daemon where `model` is None."""
         params: dict[str, Any] = {"lines": lines, "follow": str(follow).lower()}
         if model is not None:
             params["model"] = _text(model)
-        with self._stream("GET", "/control/logs", params=params) as reply:
+        with self._daemon.stream("GET", "/control/logs", params=params) as reply:
             yield from reply.iter_text()
 
     # -- prompts ---------------------------------------------------------------------------------------------
@@ -188,49 +205,19 @@ class Client:
                     yield TextPiece(text)
         yield TextEnd(finish_reason=reason, input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
 
-    # -- wire ------------------------------------------------------------------------------------------------
+    # -- pieces --------------------------------------------------------------------------------------------------
 
     def _events(self, path: str, body: dict[str, Any], kind: type[E]) -> Iterator[E]:
         """The events of a prompt; raises the error of one that fails on the way."""
         given = {key: value for key, value in body.items() if value is not None}
-        with self._stream("POST", path, body=given) as reply:
+        with self._daemon.stream("POST", path, body=given) as reply:
             for data in sse_data(reply.iter_bytes()):
                 if data == b"[DONE]":
                     return
-                event = _decoded(data, kind)
+                event = decoded(data, kind)
                 if event.error is not None:
-                    raise _error_within(event.error)
+                    raise error_within(event.error)
                 yield event
-
-    def _ask(self, method: str, path: str, *, body: Any = None, timeout_s: float | None = None) -> httpx.Response:
-        with self._reachable():
-            reply = self._http.request(method, path, json=body, timeout=timeout_s or self._timeout_s)
-        _raise_for(reply)
-        return reply
-
-    @contextmanager
-    def _stream(self, method: str, path: str, *, body: Any = None, params: Any = None) -> Iterator[httpx.Response]:
-        timeout = httpx.Timeout(None, connect=self._timeout_s)
-        with (
-            self._reachable(),
-            self._http.stream(method, path, json=body, params=params, timeout=timeout) as reply,
-        ):
-            if reply.is_error:
-                reply.read()
-                _raise_for(reply)
-            yield reply
-
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        """Turns failures of the connection into UnreachableError."""
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise UnreachableError(f"no daemon answers at {self._socket}; start one with: aquahost up -d") from error
-        except httpx.TimeoutException as error:
-            raise UnreachableError(f"the daemon at {self._socket} does not answer; look into: aquahost logs") from error
-        except httpx.TransportError as error:
-            raise UnreachableError("the daemon closed the connection; look into: aquahost logs") from error
 
 
 def _text(argument: str) -> str:
@@ -242,49 +229,8 @@ def _quoted(name: str) -> str:
     return quote(_text(name), safe="/:")
 
 
-def _decoded(data: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise RequestError(f"the daemon is of another version; restart it ({error})", status=500) from error
-
-
-_ERRORS: Mapping[int, type[RequestError]] = {
-    400: InvalidRequestError,
-    429: QueueFullError,
-    503: ModelUnavailableError,
-}
-_STATUS_OF_TYPE = {"invalid_request_error": 400, "rate_limit_error": 429, "service_unavailable_error": 503}
-"""For errors within a stream, which come after the reply's status."""
-
-
-def _raise_for(reply: httpx.Response) -> None:
-    if not reply.is_error:
-        return
-    with suppress(ValueError):
-        raise _error(reply.status_code, reply.json(), reply.headers)
-    raise _error(reply.status_code, {}, reply.headers)
-
-
-def _error_within(details: Any) -> RequestError:
-    """The API's error object in the midst of a stream."""
-    kind = details.get("type") if isinstance(details, dict) else None
-    return _error(_STATUS_OF_TYPE.get(str(kind), 500), {"error": details}, {})
-
-
-def _error(status: int, body: Any, headers: Mapping[str, str]) -> RequestError:
-    """The API's error object as an exception."""
-    details = body.get("error") if isinstance(body, dict) else None
-    details = details if isinstance(details, dict) else {}
-    code = details.get("code")
-    kind = UnknownModelError if code == "model_not_found" else _ERRORS.get(status, RequestError)
-    retry_after = headers.get("retry-after", "")
-    error = kind(
-        str(details.get("message") or f"the daemon answered with status {status}"),
-        param=details.get("param"),
-        code=code,
-        status=status,
-        retry_after_s=float(retry_after) if retry_after.isdigit() else None,
-    )
-    error.type = str(details.get("type") or error.type)
-    return error
+def _prompt(prompt_id: str) -> str:
+    """An id as part of a path. Raises UnknownPromptError for what no prompt can have as its id."""
+    if not _PROMPT_ID.fullmatch(prompt_id):
+        raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
+    return prompt_id

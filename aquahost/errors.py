@@ -8,6 +8,7 @@ AquahostError
 │   ├── InvalidRequestError     400, names the field
 │   ├── UnknownModelError       404
 │   ├── UnknownPromptError      404
+│   ├── ModelStateError         409, says what the model would have to be
 │   ├── QueueFullError          429 with Retry-After
 │   └── ModelUnavailableError   503 with Retry-After (loading, unloaded, draining, failed, worker died)
 └── EngineError             inside a worker
@@ -77,6 +78,12 @@ class UnknownPromptError(RequestError):
     """No live prompt has that id (404)."""
 
     status = 404
+
+
+class ModelStateError(RequestError):
+    """The model cannot do that in the state it is in (409)."""
+
+    status = 409
 
 
 class QueueFullError(RequestError):

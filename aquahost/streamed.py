@@ -54,13 +54,21 @@ class MediaEvent(msgspec.Struct, frozen=True):
 
 def sse_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The data of each server-sent event, as soon as it is complete; one that is cut off is dropped."""
-    data: list[bytes] = []
+    return (data for _, data in sse_events(chunks))
+
+
+def sse_events(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The name (empty if it has none) and the data of each server-sent event that has data, likewise."""
+    name, data = b"", list[bytes]()
     for line in _lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data)
-            data = []
+        elif line.startswith(b"event:"):
+            name = line[6:].removeprefix(b" ")
+        elif not line:
+            if data:
+                yield name, b"\n".join(data)
+            name, data = b"", []
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aquahost.errors import AquahostError, RequestError, UnknownModelError
+from aquahost.errors import AquahostError, RequestError, UnknownModelError, UnknownPromptError
 from aquahost.messages.prompts import ErrorDetail
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ def error_body(error: RequestError) -> bytes:
     param, code = error.param, error.code
     if isinstance(error, UnknownModelError):
         param, code = param or "model", code or "model_not_found"
+    elif isinstance(error, UnknownPromptError):
+        code = code or "prompt_not_found"
     return msgspec.json.encode(
         ErrorReply(ErrorObject(message=_printable(error.message), type=error.type, param=param, code=code))
     )

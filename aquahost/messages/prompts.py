@@ -193,6 +193,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     reason: FinishReason
     input_tokens: int = 0
     output_tokens: int = 0
+    service_s: float = 0.0
+    """Device time it had from the worker that says so; 0 where that is not known."""
     error: ErrorDetail | None = None
     """Set exactly when `reason` is ERROR."""
 

@@ -9,8 +9,8 @@ import msgspec
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
 
-SCHEMA_VERSION = 2
-"""Raised whenever a field changes its meaning or goes away."""
+SCHEMA_VERSION = 3
+"""Raised whenever fields come, go away or change their meaning."""
 
 
 class ModelState(StrEnum):
@@ -43,6 +43,9 @@ class GpuView(msgspec.Struct, frozen=True, kw_only=True):
     """Borrowed from other GPUs by the models that live here."""
     other_bytes: int
     models: list[str]
+    utilisation: float | None = None
+    """Share (0 to 1) of about the last second in which a step of one of its models was being computed; None where no
+    model reports."""
     lost: str | None = None
     """Why the GPU cannot be used any more."""
 
@@ -89,6 +92,16 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     """Measured; 0 where nothing was."""
 
 
+class FlowView(msgspec.Struct, frozen=True, kw_only=True):
+    """KV that went from one GPU to another, or between a GPU and host memory (-1), in about the last second: what was
+    paged, what was moved because a lease was recalled, and what attention read where it lies."""
+
+    source: int
+    target: int
+    bytes_per_s: float
+    """Above 0."""
+
+
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """One configured model."""
 
@@ -113,6 +126,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     ready_for_s: float | None
     resident_bytes: int | None
     """Resident memory of the worker's process."""
+    pinned: bool = False
+    """Whether it is never parked: by its entry, or by whoever pinned or unpinned it since."""
 
 
 class PromptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +158,31 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     """Estimate of when it is its turn; 0 while it is. None while that is not known."""
 
 
+class TenantView(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant: configured, or one that has sent prompts since the daemon's start."""
+
+    name: str
+    weight: float
+    live: int
+    """Live prompts."""
+    waiting: int
+    """Those of them that have not begun."""
+    service_s: float
+    """Device time that its prompts have had since the daemon's start, ended ones included."""
+    output_tokens: int
+    """Tokens that they have produced."""
+
+
+class FirstTokensView(msgspec.Struct, frozen=True, kw_only=True):
+    """How long prompts of the last minute waited for their first token or step."""
+
+    prompts: int = 0
+    """How many began in the last minute; only the newest 2048 count."""
+    p50_s: float | None = None
+    """Half of them waited no longer than this; None where there are none."""
+    p99_s: float | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything, taken in one turn of the daemon's event loop: GPUs, models and prompts agree with each other,
     except `stats`, which are each worker's last report, and the GPUs' free bytes and `resident_bytes`, which are read
@@ -167,4 +207,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing is lent although it may: the links between GPUs could not be tested."""
     leases: list[LeaseView]
     links: list[LinkView]
+    flows: list[FlowView] = []
+    tenants: list[TenantView] = []
+    first_tokens: FirstTokensView = FirstTokensView()
     last_event_seq: int

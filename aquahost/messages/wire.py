@@ -26,7 +26,22 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Close the engine and exit with status 0. The daemon sends it once nothing is running, or to end at once."""
 
 
-ToWorker = Submit | Cancel | Stop | MemoryInstruction
+class Park(msgspec.Struct, frozen=True, tag="park"):
+    """Move the weights off the GPU as soon as nothing else is held, however short the model has been idle; passed over
+    where prompts are live or the model is pinned."""
+
+
+class Wake(msgspec.Struct, frozen=True, tag="wake"):
+    """Have parked weights back on the GPU, as if a prompt had come."""
+
+
+class Pin(msgspec.Struct, frozen=True, tag="pin"):
+    """Never park from now on, and wake what is parked; or, with `pinned` false, park again when idle."""
+
+    pinned: bool
+
+
+ToWorker = Submit | Cancel | Stop | Park | Wake | Pin | MemoryInstruction
 
 # -- worker to daemon ------------------------------------------------------------------------------------------
 
@@ -76,6 +91,14 @@ class Paged(msgspec.Struct, frozen=True, array_like=True):
     nbytes: int
 
 
+class Traffic(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes of KV that went from one place to another; a place is a GPU's index, or -1 for host memory."""
+
+    source: int
+    target: int
+    nbytes: int
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An engine's figures at one instant; all fields are of the same step."""
 
@@ -108,6 +131,12 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Since the model was loaded, one entry for each pair of places."""
     parked: str = ""
     """Where the weights of a parked model lie: "host", or "GPU 3"; empty while they are on their own GPU."""
+    stuck: str = ""
+    """Why a parked model's weights could not come back when they were last wanted; empty where nothing keeps them."""
+    busy_s: float = 0.0
+    """Device time of all steps since the model was loaded."""
+    traffic: tuple[Traffic, ...] = ()
+    """Since the model was loaded, one entry for each pair of places that KV was moved between, or read from in place."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
