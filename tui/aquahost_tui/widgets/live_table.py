@@ -36,8 +36,8 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         Binding("home,g", "edge(0)", "First", id="table.first", show=False, tooltip="Go to the first row"),
         Binding("end,G", "edge(1)", "Last", id="table.last", show=False, tooltip="Go to the last row"),
         Binding("enter", "choose", "Details", id="table.choose", tooltip="Show the row in detail"),
-        Binding(".", "sort(1)", "Sort", id="table.sort_next", tooltip="Sort by the next column", key_display="./,"),
-        Binding(",", "sort(-1)", "Sort back", id="table.sort_last", show=False, tooltip="Sort by the column before"),
+        Binding("full_stop", "sort(1)", "Sort", id="table.sort_next", tooltip="Sort by the next column", key_display="./,"),
+        Binding("comma", "sort(-1)", "Sort back", id="table.sort_last", show=False, tooltip="Sort by the column before"),
         Binding("o", "reverse", "Reverse", id="table.reverse", show=False, tooltip="Turn the order round"),
     ]
 
