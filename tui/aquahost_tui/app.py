@@ -19,6 +19,7 @@ from aquahost_tui.screens.dialogs import ConfirmDialog
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.store import Store
+from aquahost_tui.themes import DARK, LIGHT
 from aquahost_tui.widgets.tab_bar import TabBar
 
 FRAME_S = 0.1
@@ -32,7 +33,9 @@ class AquahostApp(App[None]):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(place.key, f"go('{place.name}')", place.name, id=f"app.{place.name}", show=False, tooltip=place.tooltip)
+            Binding(
+                place.key, f"go('{place.name}')", place.name, id=f"app.{place.name}", show=False, tooltip=place.tooltip
+            )
             for place in PLACES
         ),
         Binding("p", "pause", "Pause", id="app.pause", tooltip="Hold updates back, or let them go on"),
@@ -49,8 +52,9 @@ class AquahostApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin to listen and to draw."""
-        if self._theme_wish is not None:
-            self.theme = self._theme_wish
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        self.theme = self._theme_wish or DARK.name
         names = [(place.key, place.name) for place in PLACES]
         for place in PLACES:
             self.install_screen(place.screen(self._feed.title, names), place.name)
@@ -109,7 +113,7 @@ class AquahostApp(App[None]):
     def action_go(self, name: str) -> None:
         """Go to a place."""
         place = self.place()
-        if place is None or self.screen is not place or place.NAME == name:
+        if place is None or self.screen is not place or name == place.NAME:
             return
         self.switch_screen(name)
         self.call_after_refresh(self.draw)

@@ -20,7 +20,9 @@ class ConfirmDialog(ModalScreen[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="confirm.yes", tooltip="Do it"),
         Binding("n,escape", "answer(False)", "No", id="confirm.no", tooltip="Leave it"),
-        Binding("left,right", "other", "Other button", id="confirm.other", show=False, tooltip="Go to the other button"),
+        Binding(
+            "left,right", "other", "Other button", id="confirm.other", show=False, tooltip="Go to the other button"
+        ),
     ]
 
     def __init__(self, question: str, *, detail: str = "", yes: str = "Yes") -> None:

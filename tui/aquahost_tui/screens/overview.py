@@ -16,6 +16,8 @@ from aquahost_tui.widgets.queue_table import QueueTable
 
 _SIDE_BY_SIDE = 116
 """Columns from which the lease map and the events stand beside the queue."""
+_WIDE = 190
+"""Columns from which the lease map has room for rates."""
 
 
 class OverviewScreen(TopScreen):
@@ -43,6 +45,7 @@ class OverviewScreen(TopScreen):
     def on_resize(self, event: events.Resize) -> None:
         """Side by side, or stacked."""
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-narrow")
+        self.set_class(event.size.width >= _WIDE, "-wide")
         self.set_class(event.size.height < 32, "-low")
 
 

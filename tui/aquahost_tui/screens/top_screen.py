@@ -25,7 +25,14 @@ class TopScreen(Screen[None]):
 
     NAME: ClassVar[str]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", id="screen.filter", tooltip="Show only rows with certain words", key_display="/"),
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            id="screen.filter",
+            tooltip="Show only rows with certain words",
+            key_display="/",
+        ),
         Binding("escape", "back", "Back", id="screen.back", show=False, tooltip="Drop the filter, or go back"),
     ]
 

@@ -78,11 +78,11 @@ class GpuCard(Widget):
             return Content.assemble(parts[0], ("LOST ", "bold $text-error"), shown.gpu.lost).truncate(width)
         parts += [_bar(shown.gpu, bar), Content(" "), Content.styled(f"{_used(shown.gpu):>11} ", "")]
         parts.append(_percent(shown.gpu))
-        spark = 6 if width < 100 else 16
+        spark = 6 if width < 100 else (9 if width < 150 else 16)
         parts.append(_spark(shown.utilisation, spark, 1.0, "$text-success"))
         if width >= 110:
             parts += [Content(" "), _traffic(shown, spark), Content(" ")]
-        parts += [Content(" "), _models(shown.models), _lending(shown)]
+        parts += [Content(" "), _models(shown.models), _lending(shown, words=False)]
         return Content.assemble(*parts).truncate(width, ellipsis=True)
 
     def _box(self, shown: _Shown) -> Content:
@@ -92,10 +92,10 @@ class GpuCard(Widget):
         used = f"{_used(shown.gpu)} used"
         lines = [
             _bar(shown.gpu, width),
-            Content.assemble((used, "bold"), _lending(shown)),
+            Content.assemble((used, "bold"), _lending(shown, words=True)),
             Content.assemble(
                 _percent(shown.gpu),
-                _spark(shown.utilisation, max(width - 5 - 22, 4), 1.0, "$text-success"),
+                _spark(shown.utilisation, max(width - 6 - 1 - 21, 4), 1.0, "$text-success"),
                 " ",
                 _traffic(shown, 12),
             ),
@@ -166,15 +166,20 @@ def _models(models: list[ModelView]) -> Content:
     return Content("  ").join(pieces)
 
 
-def _lending(shown: _Shown) -> Content:
+def _lending(shown: _Shown, *, words: bool) -> Content:
+    """What it lends to whom, and what it borrows from whom."""
     pieces = [
-        Content.assemble(("  lends ", "$foreground-muted"), (f"{short_bytes(nbytes)}→{gpu}", "$text-warning"))
+        Content.assemble(
+            ("  lends " if words else "  ", "$foreground-muted"), (f"{short_bytes(nbytes)}→{gpu}", "$text-warning")
+        )
         for gpu, nbytes in sorted(shown.lent.items())
     ]
     if shown.borrowed:
         donors = ",".join(str(gpu) for gpu in sorted(shown.borrowed))
         total = short_bytes(sum(shown.borrowed.values()))
         pieces.append(
-            Content.assemble(("  borrows ", "$foreground-muted"), (f"{total}←{donors}", "$text-accent"))
+            Content.assemble(
+                ("  borrows " if words else "  ", "$foreground-muted"), (f"{total}←{donors}", "$text-accent")
+            )
         )
     return Content("").join(pieces)

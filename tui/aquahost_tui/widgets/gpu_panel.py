@@ -64,4 +64,6 @@ class GpuPanel(Vertical):
 
 
 def _legend() -> Content:
-    return Content("  ").join(Content.assemble((part.glyph, part.colour), (f" {part.name}", "$foreground-muted")) for part in PARTS)
+    return Content("  ").join(
+        Content.assemble((part.glyph, part.colour), (f" {part.name}", "$foreground-muted")) for part in PARTS
+    )

@@ -36,8 +36,12 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         Binding("home,g", "edge(0)", "First", id="table.first", show=False, tooltip="Go to the first row"),
         Binding("end,G", "edge(1)", "Last", id="table.last", show=False, tooltip="Go to the last row"),
         Binding("enter", "choose", "Details", id="table.choose", tooltip="Show the row in detail"),
-        Binding("full_stop", "sort(1)", "Sort", id="table.sort_next", tooltip="Sort by the next column", key_display="./,"),
-        Binding("comma", "sort(-1)", "Sort back", id="table.sort_last", show=False, tooltip="Sort by the column before"),
+        Binding(
+            "full_stop", "sort(1)", "Sort", id="table.sort_next", tooltip="Sort by the next column", key_display="./,"
+        ),
+        Binding(
+            "comma", "sort(-1)", "Sort back", id="table.sort_last", show=False, tooltip="Sort by the column before"
+        ),
         Binding("o", "reverse", "Reverse", id="table.reverse", show=False, tooltip="Turn the order round"),
     ]
 
@@ -79,6 +83,7 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         self._cursor_key: Hashable = None
         self._filter = ""
         self._layout: list[tuple[int, int]] = []
+        self._layout_width = -1
         self._tones: dict[Tone, Style] = {}
 
     # -- what it shows -----------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         # The cursor stays with its row; where that is gone, with its place.
         at = next((at for at, row in enumerate(self._rows) if self._key(row) == self._cursor_key), self._cursor)
         self._place_cursor(at, scroll=False)
-        self.virtual_size = Size(self.size.width, len(self._rows) + 1)
+        self._fit_columns()
         self.refresh()
 
     def _place_cursor(self, at: int, *, scroll: bool = True) -> None:
@@ -190,8 +195,15 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
 
     def on_resize(self) -> None:
         """Find out which columns fit."""
-        self._layout = shown_columns(self._columns, self.size.width)
-        self.virtual_size = Size(self.size.width, len(self._rows) + 1)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        # Setting the size may show or hide the scrollbar, which changes the width that is left for columns.
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows) + 1)
+        width = self.scrollable_content_region.width
+        if width != self._layout_width:
+            self._layout_width = width
+            self._layout = shown_columns(self._columns, width)
 
     def notify_style_update(self) -> None:
         """Colours have changed."""
@@ -200,7 +212,7 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """The titles, and below them the rows that are in view."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
         if y == 0:
             return Strip([Segment(self._titles(width), self.get_component_rich_style("live-table--header"))], width)
         at = self.scroll_offset.y + y - 1

@@ -75,7 +75,7 @@ def waited_s(row: Timeline) -> float:
 _COLUMNS: tuple[Column[Timeline], ...] = (
     Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id, Tone.DIM), sort=lambda row: row.view.id),
     Column(title="TENANT", width=8, cell=lambda row: Cell(row.view.tenant), sort=lambda row: row.view.tenant, drop=5),
-    Column(title="MODEL", width=9, cell=lambda row: Cell(row.view.model), sort=lambda row: row.view.model, grows=True),
+    Column(title="MODEL", width=9, cell=lambda row: Cell(row.view.model), sort=lambda row: row.view.model),
     Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, row.view.place), grows=True),
     Column(title="IN", width=5, cell=lambda row: Cell(str(row.view.input_tokens)),
            sort=lambda row: row.view.input_tokens, right=True, drop=8),

@@ -1,0 +1,34 @@
+"""The UI's own colours, so that the six uses of memory differ from each other in dark and in light."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+DARK = Theme(
+    name="aquahost-dark",
+    primary="#3b9eff",
+    secondary="#5b6ee1",
+    success="#3ecf8e",
+    warning="#f5a623",
+    error="#e5484d",
+    accent="#b58cff",
+    foreground="#dfe6ee",
+    background="#0d1218",
+    surface="#131a22",
+    panel="#1b2530",
+    dark=True,
+)
+LIGHT = Theme(
+    name="aquahost-light",
+    primary="#0b6bcb",
+    secondary="#4750b8",
+    success="#1a8f5a",
+    warning="#c77700",
+    error="#c62a2f",
+    accent="#7c3aed",
+    foreground="#1b2733",
+    background="#fbfcfd",
+    surface="#f1f4f7",
+    panel="#e3e9ef",
+    dark=False,
+)
