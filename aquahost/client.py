@@ -83,6 +83,10 @@ class Client:
         """Drop the connections."""
         self._daemon.close()
 
+    def interrupt(self) -> None:
+        """Make calls that wait in another thread end with UnreachableError; the daemon cancels prompts of theirs."""
+        self._daemon.interrupt()
+
     # -- control ---------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket as sockets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,16 +42,31 @@ class Connection:
                 )
             transport = httpx.HTTPTransport(uds=str(socket), verify=False)
         self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._sockets: list[sockets.socket] = []
+        self._is_interrupted = False
         self._http = httpx.Client(transport=transport, base_url="http://aquahost", timeout=timeout_s, trust_env=False)
 
     def close(self) -> None:
         """Drop the connections."""
         self._http.close()
 
+    def interrupt(self) -> None:
+        """Cut the connections, from any thread: whoever waits for the daemon at that moment gets UnreachableError.
+
+        Closing alone does not wake a thread that reads, nor does the daemon hear of it.
+        """
+        with self._lock:
+            self._is_interrupted = True
+            for connected in self._sockets:
+                _cut(connected)
+
     def ask(self, method: str, path: str, *, body: Any = None, timeout_s: float | None = None) -> httpx.Response:
         """The whole reply."""
         with self._reachable():
-            reply = self._http.request(method, path, json=body, timeout=timeout_s or self._timeout_s)
+            reply = self._http.request(
+                method, path, json=body, timeout=timeout_s or self._timeout_s, extensions=self._extensions()
+            )
         _raise_for(reply)
         return reply
 
@@ -59,12 +76,27 @@ class Connection:
         timeout = httpx.Timeout(None, connect=self._timeout_s)
         with (
             self._reachable(),
-            self._http.stream(method, path, json=body, params=params, timeout=timeout) as reply,
+            self._http.stream(
+                method, path, json=body, params=params, timeout=timeout, extensions=self._extensions()
+            ) as reply,
         ):
             if reply.is_error:
                 reply.read()
                 _raise_for(reply)
             yield reply
+
+    def _extensions(self) -> dict[str, Any]:
+        return {"trace": self._note_socket}
+
+    def _note_socket(self, step: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket of each connection that httpcore tells of, to be able to cut it."""
+        if step != "connection.connect_unix_socket.complete":
+            return
+        connected = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [connected]
+            if self._is_interrupted:
+                _cut(connected)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -77,6 +109,11 @@ class Connection:
             raise UnreachableError(f"the daemon at {self._socket} does not answer; look into: aquahost logs") from error
         except httpx.TransportError as error:
             raise UnreachableError("the daemon closed the connection; look into: aquahost logs") from error
+
+
+def _cut(connected: sockets.socket) -> None:
+    with suppress(OSError):  # closed already
+        connected.shutdown(sockets.SHUT_RDWR)
 
 
 def decoded(data: bytes, kind: type[T]) -> T:
