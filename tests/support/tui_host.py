@@ -13,7 +13,7 @@ from aquahost.client import Client
 from aquahost.errors import AquahostError
 from aquahost_tui.app import AquahostApp
 from aquahost_tui.feeds.feed import Post
-from aquahost_tui.messages import EventCame, SnapshotCame
+from aquahost_tui.messages import EventCame
 from aquahost_tui.steering import RefusedError, Steering
 from made_host import TICK_S, events, snapshot
 
@@ -42,7 +42,7 @@ class StillFeed:
     def fill(self, app: AquahostApp) -> None:
         """Put all of it into the app's store, in order."""
         for tick in range(self._ticks + 1):
-            app.on_snapshot_came(SnapshotCame(snapshot(tick, self._prompts), tick * TICK_S))
+            app.store.take(snapshot(tick, self._prompts), tick * TICK_S)
         for event in events(self._ticks):
             app.on_event_came(EventCame(event))
 

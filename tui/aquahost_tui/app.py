@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.worker import get_current_worker
 
+from aquahost.clock import SystemClock
 from aquahost.errors import AquahostError
 from aquahost_tui.feeds.feed import Feed
 from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame
+from aquahost_tui.pace import FRAME_S, Pace
+from aquahost_tui.model_keys import ModelKeys
 from aquahost_tui.places import PLACES
 from aquahost_tui.screens.dialogs import ConfirmDialog
 from aquahost_tui.screens.top_screen import TopScreen
@@ -22,11 +25,8 @@ from aquahost_tui.store.store import Store
 from aquahost_tui.themes import DARK, LIGHT
 from aquahost_tui.widgets.tab_bar import TabBar
 
-FRAME_S = 0.1
-"""Between two drawings, however often news come."""
 
-
-class AquahostApp(App[None]):
+class AquahostApp(ModelKeys):
     """Shows what `feed` tells and steers through `steering`."""
 
     TITLE = "aquahost"
@@ -47,7 +47,10 @@ class AquahostApp(App[None]):
         self.store = Store()
         self.steering = steering
         self._feed = feed
+        self._newest: SnapshotCame | None = None
         self._is_dirty = False
+        self._pace = Pace()
+        self._clock = SystemClock()
         self._theme_wish = theme
 
     def on_mount(self) -> None:
@@ -69,9 +72,8 @@ class AquahostApp(App[None]):
     # -- what comes --------------------------------------------------------------------------------------------
 
     def on_snapshot_came(self, message: SnapshotCame) -> None:
-        """Keep it; it is drawn with the next frame."""
-        self.store.take(message.snapshot, message.at_s)
-        self._is_dirty = True
+        """Keep it until the next frame; what comes before that replaces it."""
+        self._newest = message
 
     def on_event_came(self, message: EventCame) -> None:
         """Keep it."""
@@ -96,14 +98,18 @@ class AquahostApp(App[None]):
         return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, TopScreen)), None)
 
     def draw(self) -> None:
-        """Show the store on the screen one is at."""
+        """Show how things stand, on the screen one is at."""
+        if self._newest is not None:
+            self.store.take(self._newest.snapshot, self._newest.at_s)
+            self._newest = None
         place = self.place()
         if place is not None and place.is_mounted:
             self._is_dirty = False
             place.show(self.store)
 
     def _draw_news(self) -> None:
-        if self._is_dirty:
+        has_news = self._is_dirty or self._newest is not None
+        if has_news and self._pace.is_due(self._clock.now_s(), time.thread_time()):
             self.draw()
 
     def on_tab_bar_chosen(self, message: TabBar.Chosen) -> None:
