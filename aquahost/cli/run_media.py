@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import typer
 
 from aquahost.cli.ask import Ask
-from aquahost.cli.files import free_name, numbered, open_new
+from aquahost.cli.files import open_new
 from aquahost.cli.output import write_line
 from aquahost.client import Client, Media, StepDone
+from aquahost.file_names import free_name, numbered
 
 _FORMATS = {
     "image": {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"},

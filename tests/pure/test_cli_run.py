@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aquahost.cli.files import free_name, numbered
+from aquahost.file_names import free_name, numbered
 from aquahost.messages.snapshot import ModelState
 from aquahost.messages.wire import LoadProgress
 from cli_harness import Canned, a_model, a_snapshot, chat_reply, error, run_cli, sse
