@@ -116,3 +116,9 @@ async def until_shown(pilot: Pilot[Any], condition: Callable[[], bool], tries: i
             return
         await pilot.pause(0.02)
     raise AssertionError("the app never came so far")
+
+
+def text_of(app: AquahostApp) -> str:
+    """All that is on the screen, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)

@@ -30,7 +30,9 @@ class FilterBar(Input):
             self.ended = ended
 
     def __init__(self) -> None:
-        super().__init__(placeholder="words that rows must have; !word for those that must not", compact=True)
+        super().__init__(
+            placeholder="words that rows must have; !word for those that must not", compact=True, select_on_focus=False
+        )
 
     def open(self) -> None:
         """Begin to type, from the words that hold."""
