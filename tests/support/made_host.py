@@ -20,7 +20,7 @@ from aquahost.messages.snapshot import (
     Snapshot,
     TenantView,
 )
-from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Paged
 from aquahost.units import GIB, MIB
 
 TICK_S = 0.5
@@ -58,8 +58,22 @@ def snapshot(tick: int = 24, prompts: int = 96) -> Snapshot:
         ],
         tenants=[
             TenantView(name="default", weight=1.0, live=0, waiting=0, service_s=3.2, output_tokens=1_200),
-            TenantView(name="gold", weight=3.0, live=prompts // 2, waiting=4, service_s=61.0, output_tokens=48_211),
-            TenantView(name="web", weight=1.0, live=prompts // 2, waiting=11, service_s=19.5, output_tokens=15_400),
+            TenantView(
+                name="gold",
+                weight=3.0,
+                live=prompts // 2,
+                waiting=4,
+                service_s=3.1 + tick * 1.6,
+                output_tokens=1_211 + tick * 430,
+            ),
+            TenantView(
+                name="web",
+                weight=1.0,
+                live=prompts // 2,
+                waiting=11,
+                service_s=2.9 + tick * 0.7,
+                output_tokens=1_400 + tick * 190,
+            ),
         ],
         first_tokens=FirstTokensView(prompts=prompts, p50_s=0.049, p99_s=0.266),
     )
@@ -148,25 +162,50 @@ def _model(name: str, tick: int, prompts: int) -> ModelView:
         restarts=1 if name == "coder" and tick > 40 else 0,
         reason=None if is_there else "no file model.safetensors in /models/spare",
         load=LoadProgress("loading weights", 3 * GIB, 14 * GIB) if is_loading else None,
-        footprint=Footprint(weights_bytes=14 * GIB, kv_bytes=20 * GIB, detail="LlamaForCausalLM float32"),
-        stats=EngineStats(
-            waiting=15 if name == "chat" else 0,
-            running=12 if name == "chat" else 0,
-            suspended=max(prompts - 27, 0) if name == "chat" else 0,
-            steps=tick * 60,
-            output_tokens=tick * (620 if name == "chat" else 40),
-            weights_bytes=14 * GIB,
+        footprint=Footprint(
+            weights_bytes=(14 - _HOMES[name]) * GIB,
             kv_bytes=20 * GIB,
-            slice_s=0.53 if name == "chat" else 0.0,
-            parked="host" if name == "mistral" else "",
+            max_context=8192,
+            detail="LlamaForCausalLM float32",
         )
         if is_there and not is_loading
         else None,
+        stats=_stats(name, tick, prompts) if is_there and not is_loading else None,
         queue=prompts if name == "chat" else (2 if name == "paint" else 0),
         max_queue=512,
         ready_for_s=180.0 + tick * TICK_S if is_there and not is_loading else None,
         resident_bytes=900 * MIB if is_there else None,
         pinned=name == "sing",
+    )
+
+
+def _stats(name: str, tick: int, prompts: int) -> EngineStats:
+    is_chat, is_parked, has_kv = name == "chat", name == "mistral", name in ("chat", "coder")
+    borrowed = sum(lease.nbytes for lease in _leases(tick) if lease.borrower == name)
+    return EngineStats(
+        waiting=15 if is_chat else 0,
+        running=12 if is_chat else 0,
+        suspended=max(prompts - 27, 0) if is_chat else 0,
+        steps=tick * 60,
+        output_tokens=tick * (620 if is_chat else 40) if _KINDS[name] == "llm" else 0,
+        weights_bytes=0 if is_parked else (14 - _HOMES[name]) * GIB,
+        kv_bytes=20 * GIB if has_kv else 0,
+        kv_blocks=10_240 if has_kv else 0,
+        kv_blocks_free=212 if is_chat else (8_000 if has_kv else 0),
+        kv_used_bytes=19 * GIB + borrowed if is_chat else (4 * GIB if has_kv else 0),
+        work_bytes=0 if is_parked else 2 * GIB,
+        borrowed_bytes=borrowed,
+        host_bytes=14 * GIB if is_parked else (GIB if is_chat else 0),
+        slice_s=0.53 if is_chat else 0.0,
+        busy_s=tick * (0.48 if is_chat else 0.02),
+        paged=(
+            Paged("local", "peer", tick * 700 * MIB),
+            Paged("peer", "local", tick * 620 * MIB),
+            Paged("local", "host", tick * 40 * MIB),
+        )
+        if is_chat
+        else (),
+        parked="host" if is_parked else "",
     )
 
 

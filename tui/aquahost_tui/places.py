@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aquahost_tui.screens.leases import LeasesScreen
+from aquahost_tui.screens.models import ModelsScreen
 from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.top_screen import TopScreen
 
@@ -22,4 +24,8 @@ class Place:
         return self.screen.NAME
 
 
-PLACES = (Place("1", OverviewScreen, "GPUs, leases, the queue and events"),)
+PLACES = (
+    Place("1", OverviewScreen, "GPUs, leases, the queue and events"),
+    Place("2", ModelsScreen, "Models: load, unload, park, wake and pin them"),
+    Place("3", LeasesScreen, "Leases: who lends what to whom, live and ended"),
+)

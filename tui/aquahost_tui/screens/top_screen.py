@@ -12,7 +12,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 
+from aquahost.messages.snapshot import ModelView
 from aquahost_tui.store.store import Store
+from aquahost_tui.widgets.absence import Absence
 from aquahost_tui.widgets.filter_bar import FilterBar
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.status_bar import StatusBar
@@ -53,6 +55,7 @@ class TopScreen(Screen[None]):
         yield TabBar(self._places, self.NAME)
         with Container(id="body"):
             yield from self.body()
+            yield Absence(self._feed_title)
         yield FilterBar()
         yield Footer(show_command_palette=False)
 
@@ -64,6 +67,10 @@ class TopScreen(Screen[None]):
     def main_table(self) -> LiveTable[Any] | None:
         """The table that filters and selections are about."""
         return next(iter(self.query(LiveTable)), None)
+
+    def chosen_model(self) -> ModelView | None:
+        """The model that keys are about here; None lets one be picked."""
+        return None
 
     def action_filter(self) -> None:
         """Type a filter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -48,13 +48,25 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
     class RowChosen(Message):
         """Enter was pressed on a row, or it was clicked while the cursor was on it."""
 
-        def __init__(self, table: LiveTable[T], row: T) -> None:
+        def __init__(self, table: LiveTable[Any], row: Any) -> None:
             super().__init__()
             self.table = table
             self.row = row
 
         @property
-        def control(self) -> LiveTable[T]:
+        def control(self) -> LiveTable[Any]:
+            """The table."""
+            return self.table
+
+    class CursorMoved(Message):
+        """The cursor is on another row than before, or on none."""
+
+        def __init__(self, table: LiveTable[Any]) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> LiveTable[Any]:
             """The table."""
             return self.table
 
@@ -98,6 +110,12 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         """Where the cursor is."""
         return self._rows[self._cursor] if self._rows else None
 
+    def point_at(self, key: Hashable) -> None:
+        """Put the cursor on the row of this key, if it is among those that are shown."""
+        at = next((at for at, row in enumerate(self._rows) if self._key(row) == key), None)
+        if at is not None:
+            self._place_cursor(at)
+
     @property
     def rows(self) -> Sequence[T]:
         """Those that pass the filter, in order."""
@@ -129,7 +147,9 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
 
     def _place_cursor(self, at: int, *, scroll: bool = True) -> None:
         self._cursor = max(0, min(at, len(self._rows) - 1))
-        self._cursor_key = self._key(self._rows[self._cursor]) if self._rows else None
+        before, self._cursor_key = self._cursor_key, self._key(self._rows[self._cursor]) if self._rows else None
+        if self._cursor_key != before:
+            self.post_message(self.CursorMoved(self))
         visible = max(self.size.height - 1, 1)
         if scroll:
             if self._cursor < self.scroll_offset.y:

@@ -1,0 +1,125 @@
+"""The app's keys that load, unload, park, wake and pin models, wherever one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from aquahost.messages.snapshot import ModelState, ModelView
+from aquahost_tui.screens.dialogs import ModelPicker
+from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.steering import UNLOAD_DRAIN_S, Steering
+from aquahost_tui.store.store import Store
+
+_LOADABLE = (ModelState.UNLOADED, ModelState.FAILED, ModelState.DRAINING)
+_UNLOADABLE = (ModelState.READY, ModelState.LOADING)
+
+
+class ModelKeys(App[None]):
+    """Acts on the model that one is at, or lets one be picked of those that it makes sense for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "load", "Load", id="app.load", tooltip="Load a model"),
+        Binding("u", "unload", "Unload", id="app.unload", tooltip="Unload a model; asks first"),
+    ]
+
+    store: Store
+    steering: Steering
+
+    def place(self) -> TopScreen | None:
+        """The place one is at, below dialogs."""
+        raise NotImplementedError
+
+    def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
+        """Do something in the background and tell what came of it; with a `question`, ask first."""
+        raise NotImplementedError
+
+    def action_load(self) -> None:
+        """Load the model one is at, or one of those that are not loaded."""
+        self._with_model(self._load, _LOADABLE, "Load which model?", "all models are loaded, or load already")
+
+    def action_unload(self) -> None:
+        """Unload the model one is at, or one of those that are loaded."""
+        self._with_model(self._unload, _UNLOADABLE, "Unload which model?", "no model is loaded")
+
+    def action_park(self) -> None:
+        """Park the model one is at, or one of those that are ready."""
+        self._with_model(
+            lambda model: self.steer(lambda: self.steering.park(model.name)),
+            (ModelState.READY,), "Park which model?", "no model is ready",
+        )  # fmt: skip
+
+    def action_wake(self) -> None:
+        """Wake the model one is at, or one of those that are ready."""
+        self._with_model(
+            lambda model: self.steer(lambda: self.steering.wake(model.name)),
+            (ModelState.READY,), "Wake which model?", "no model is ready",
+        )  # fmt: skip
+
+    def action_pin(self) -> None:
+        """Pin the model one is at, or let it be parked again where it is pinned."""
+        self._with_model(
+            lambda model: self.steer(lambda: self.steering.pin(model.name, pinned=not model.pinned)),
+            tuple(ModelState), "Pin or unpin which model?", "there are no models",
+        )  # fmt: skip
+
+    def _load(self, model: ModelView) -> None:
+        if model.state in _LOADABLE:
+            self.steer(lambda: self.steering.load(model.name))
+        else:
+            self.notify(f"{model.name} is {model.state} already", severity="warning")
+
+    def _unload(self, model: ModelView) -> None:
+        if model.state in _UNLOADABLE:
+            self.steer(
+                lambda: self.steering.unload(model.name), question=f"Unload {model.name}?", detail=_unload_detail(model)
+            )
+        else:
+            self.notify(f"{model.name} is {model.state}", severity="warning")
+
+    def _with_model(
+        self, deed: Callable[[ModelView], None], states: tuple[ModelState, ...], title: str, none: str
+    ) -> None:
+        """Do it to the chosen model whatever its state; where there is none, to one that is picked."""
+        if self.steering.refusal is not None:
+            self.notify(self.steering.refusal, severity="warning")
+            return
+        place = self.place()
+        if place is None or self.screen is not place:
+            return
+        chosen = place.chosen_model()
+        if chosen is not None:
+            deed(chosen)
+            return
+        fitting = [model for model in self._models().values() if model.state in states]
+        if not fitting:
+            self.notify(none, severity="warning")
+            return
+        words = [(model.name, _picker_words(model)) for model in fitting]
+        self.push_screen(ModelPicker(title, words), lambda name: self._picked(deed, name))
+
+    def _picked(self, deed: Callable[[ModelView], None], name: str | None) -> None:
+        # Time has passed since it was offered: it may stand otherwise now.
+        model = self._models().get(name) if name is not None else None
+        if model is not None:
+            deed(model)
+
+    def _models(self) -> dict[str, ModelView]:
+        snapshot = self.store.snapshot
+        return {model.name: model for model in snapshot.models} if snapshot is not None else {}
+
+
+def _picker_words(model: ModelView) -> str:
+    place = "" if model.gpu is None else f" on GPU {model.gpu}"
+    prompts = f", {model.queue} prompts" if model.queue else ""
+    return f"{model.kind}, {model.state}{place}{prompts}"
+
+
+def _unload_detail(model: ModelView) -> str:
+    if not model.queue:
+        return "It has no prompts now. Its memory becomes free; l loads it again."
+    prompts = "Its live prompt has" if model.queue == 1 else f"Its {model.queue} live prompts have"
+    return f"{prompts} {UNLOAD_DRAIN_S:.0f} s to end; what goes on longer is ended."
