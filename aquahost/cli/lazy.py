@@ -27,6 +27,8 @@ class LazyCommand:
     """First line of the command's own help."""
     panel: str
     """Heading under which it is listed."""
+    hidden: bool = False
+    """Whether it is left out of the list, as another name of a command that is in it."""
 
     def load(self) -> Any:
         """The real command."""
@@ -40,7 +42,7 @@ class LazyCommand:
 
     def listed(self) -> TyperCommand:
         """A stand-in that knows just enough to be listed."""
-        return TyperCommand(self.name, help=self.help, rich_help_panel=self.panel)
+        return TyperCommand(self.name, help=self.help, rich_help_panel=self.panel, hidden=self.hidden)
 
 
 class LazyGroup(TyperGroup):

@@ -15,11 +15,14 @@ from aquahost.cli.output import say, write_line
 from aquahost.cli.surroundings import Surroundings
 
 _DAEMON, _MODELS, _PROMPTS, _MORE = "The daemon", "Models and GPUs", "Prompts", "More"
+_TOP_HELP = "Watch and steer GPUs, models, leases and prompts, live; also: aquahost tui."
 
 COMMANDS = (
     LazyCommand("up", "aquahost.cli.up:up", "Start the daemon and load its models.", _DAEMON),
     LazyCommand("down", "aquahost.cli.down:down", "Stop the daemon.", _DAEMON),
     LazyCommand("status", "aquahost.cli.status:status", "Show daemon, GPUs and models on one screen.", _DAEMON),
+    LazyCommand("top", "aquahost.cli.top:top", _TOP_HELP, _DAEMON),
+    LazyCommand("tui", "aquahost.cli.top:top", _TOP_HELP, _DAEMON, hidden=True),
     LazyCommand("logs", "aquahost.cli.logs:logs", "Show the log of the daemon or of a model.", _DAEMON),
     LazyCommand("events", "aquahost.cli.events:events", "Show what happened, as it happens with -f.", _DAEMON),
     LazyCommand("ps", "aquahost.cli.ps:ps", "List the models: state, GPU, memory, queue.", _MODELS),

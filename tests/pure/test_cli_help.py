@@ -29,7 +29,7 @@ def test_help_and_package_promise_nothing_to_come() -> None:
 def test_help_lists_every_command() -> None:
     text = run_cli("--help").stdout
     for command in COMMANDS:
-        assert f" {command.name} " in text
+        assert (f" {command.name} " in text) is not command.hidden
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

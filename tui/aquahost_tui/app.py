@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from aquahost.clock import SystemClock
 from aquahost.errors import AquahostError
 from aquahost_tui.feeds.feed import Feed
-from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame
-from aquahost_tui.pace import FRAME_S, Pace
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame
 from aquahost_tui.model_keys import ModelKeys
+from aquahost_tui.pace import FRAME_S, Pace
 from aquahost_tui.places import PLACES
 from aquahost_tui.screens.dialogs import ConfirmDialog
+from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.store import Store
@@ -40,12 +43,15 @@ class AquahostApp(ModelKeys):
         ),
         Binding("p", "pause", "Pause", id="app.pause", tooltip="Hold updates back, or let them go on"),
         Binding("q", "quit", "Quit", id="app.quit", tooltip="Leave; the daemon goes on"),
+        Binding("ctrl+c", "interrupt", "Quit", id="app.interrupt", show=False, priority=True, tooltip="Copy, or leave"),
     ]
 
     def __init__(self, feed: Feed, steering: Steering, *, theme: str | None = None) -> None:
         super().__init__()
         self.store = Store()
         self.steering = steering
+        self.failure: str | None = None
+        """Why it had to end by itself, if it had to."""
         self._feed = feed
         self._newest: SnapshotCame | None = None
         self._is_dirty = False
@@ -82,7 +88,7 @@ class AquahostApp(ModelKeys):
 
     def on_feed_broke(self, message: FeedBroke) -> None:
         """Say so, once for each reason."""
-        if self.store.trouble != message.reason:
+        if self.store.trouble != message.reason and self.store.snapshot is not None:
             self.notify(message.reason, title="no connection; trying again", severity="warning", timeout=8)
         self.store.lose(message.reason)
         self._is_dirty = True
@@ -90,6 +96,11 @@ class AquahostApp(ModelKeys):
     def on_feed_ended(self, message: FeedEnded) -> None:
         """The last picture stays."""
         self.notify(f"{message.reason}; q leaves", timeout=10)
+
+    def on_feed_failed(self, message: FeedFailed) -> None:
+        """Leave; whoever started the app says why."""
+        self.failure = message.reason
+        self.exit(return_code=1)
 
     # -- what is shown -----------------------------------------------------------------------------------------
 
@@ -124,6 +135,18 @@ class AquahostApp(ModelKeys):
         self.switch_screen(name)
         self.call_after_refresh(self.draw)
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Say so where there is too little room; that screen goes away by itself."""
+        if is_too_small(event.size) and not isinstance(self.screen, TooSmallScreen):
+            self.push_screen(TooSmallScreen())
+
+    def action_interrupt(self) -> None:
+        """Leave; where text is selected, Ctrl-C copies it instead."""
+        typed = self.focused.selected_text if isinstance(self.focused, Input) else ""
+        if typed or self.screen.get_selected_text():
+            raise SkipAction
+        self.exit()
+
     def action_pause(self) -> None:
         """Hold updates back, or let them go on."""
         self.store.paused = not self.store.paused
@@ -137,8 +160,12 @@ class AquahostApp(ModelKeys):
         if self.steering.refusal is not None:
             self.notify(self.steering.refusal, severity="warning")
         elif question:
-            self.push_screen(ConfirmDialog(question, detail=detail), lambda yes: self._do(deed) if yes else None)
+            self.push_screen(ConfirmDialog(question, detail=detail), lambda yes: self._answered(deed, yes))
         else:
+            self._do(deed)
+
+    def _answered(self, deed: Callable[[], str], yes: bool | None) -> None:
+        if yes:
             self._do(deed)
 
     @work(thread=True, group="steering")

@@ -47,3 +47,11 @@ class FeedEnded(Message):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+class FeedFailed(Message):
+    """What was to be done with the news cannot be done, so that watching on makes no sense, and why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason

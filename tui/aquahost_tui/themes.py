@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="aquahost-dark",
@@ -32,3 +32,8 @@ LIGHT = Theme(
     panel="#e3e9ef",
     dark=False,
 )
+
+
+def theme_names() -> list[str]:
+    """Every theme that can be chosen, ours first."""
+    return [DARK.name, LIGHT.name, *sorted(BUILTIN_THEMES)]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, cast
 
 import msgspec
+from textual.message import Message
 
 from aquahost.errors import AquahostError
 from aquahost.events import Event
 from aquahost.messages.snapshot import SCHEMA_VERSION, Snapshot
 from aquahost_tui.feeds.feed import Feed, Post
-from aquahost_tui.messages import EventCame, SnapshotCame
+from aquahost_tui.messages import EventCame, FeedFailed, SnapshotCame
 
 _FORMAT = "aquahost recording"
 
@@ -48,17 +51,22 @@ class _AnyHeader(msgspec.Struct):
 
 
 class Recorder:
-    """Writes what a feed tells to a file, each line as it comes, so that what was seen before a crash is kept."""
+    """Writes what a feed tells to a file, each line as it comes, so that what was seen before a crash is kept.
+
+    Its methods raise RecordingError if the file cannot be written; after `close`, which any thread may call, they do
+    nothing.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises RecordingError if the file cannot be written."""
+        self._path = path
+        self._lock = threading.Lock()
         self._began_s: float | None = None
         self._last_s = 0.0
         self._encoder = msgspec.json.Encoder()
         try:
-            self._file: IO[bytes] = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")
+            self._file = _opened(path, "wb")
         except OSError as error:
-            raise RecordingError(f"cannot write {path}: {error.strerror}") from error
+            raise self._failure(error) from error
         self._begun = False
 
     def take(self, snapshot: Snapshot, at_s: float) -> None:
@@ -76,11 +84,24 @@ class Recorder:
 
     def close(self) -> None:
         """End the file."""
-        self._file.close()
+        with self._lock:
+            try:
+                self._file.close()
+            except OSError as error:
+                raise self._failure(error) from error
 
     def _write(self, line: msgspec.Struct) -> None:
-        self._file.write(self._encoder.encode(line) + b"\n")
-        self._file.flush()
+        with self._lock:
+            if self._file.closed:
+                return
+            try:
+                self._file.write(self._encoder.encode(line) + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> RecordingError:
+        return RecordingError(f"cannot write {self._path}: {error.strerror or error}")
 
 
 class RecordedFeed:
@@ -98,33 +119,37 @@ class RecordedFeed:
         return self._feed.title
 
     def run(self, post: Post) -> None:
-        """As the feed does."""
+        """As the feed does, until the recording cannot be written any more."""
 
-        def write_and_post(message: object) -> object:
-            if isinstance(message, SnapshotCame):
-                self._recorder.take(message.snapshot, message.at_s)
-            elif isinstance(message, EventCame):
-                self._recorder.note(message.event)
-            return post(message)  # type: ignore[arg-type]
+        def write_and_post(message: Message) -> object:
+            try:
+                if isinstance(message, SnapshotCame):
+                    self._recorder.take(message.snapshot, message.at_s)
+                elif isinstance(message, EventCame):
+                    self._recorder.note(message.event)
+            except RecordingError as error:
+                self._feed.stop()
+                return post(FeedFailed(str(error)))
+            return post(message)
 
-        try:
-            self._feed.run(write_and_post)
-        finally:
-            self._recorder.close()
+        self._feed.run(write_and_post)
 
 
 def read_recording(path: Path) -> Iterator[Line]:
     """Its lines, in order; raises RecordingError if it is none, is of another schema version, or is damaged."""
     number = 1
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with _opened(path, "rb") as file:
             _check_header(path, file.readline())
             decoder = msgspec.json.Decoder(Line)
-            for number, line in enumerate(file, 2):
+            for line in file:
+                number += 1
                 if line.strip():
                     yield decoder.decode(line)
     except msgspec.MsgspecError as error:
         raise RecordingError(f"{path}, line {number}: {error}") from error
+    except zlib.error as error:
+        raise RecordingError(f"{path} is damaged after line {number}: {error}") from error
     except EOFError as error:
         raise RecordingError(f"{path} ends in the middle; it was cut off after line {number}") from error
     except OSError as error:
@@ -143,3 +168,9 @@ def _check_header(path: Path, line: bytes) -> None:
             f"{path} was recorded by aquahost {header.version or 'of unknown version'} with snapshots of version "
             f"{header.schema_version}; this one plays version {SCHEMA_VERSION}. Play it with the aquahost that made it"
         )
+
+
+def _opened(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, mode))
+    return path.open(mode)

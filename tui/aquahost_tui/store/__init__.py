@@ -1,1 +1,1 @@
-"""What the screens show: the newest snapshot, and what only many snapshots tell. Pure: no screen, no clock, no socket."""
+"""What the screens show: the newest snapshot, and what only many tell. Pure: no screen, no clock, no socket."""
