@@ -132,7 +132,7 @@ async def test_pausing_holds_the_feed_and_says_so() -> None:
 
 async def test_a_lost_daemon_is_told_and_the_last_picture_stays() -> None:
     app = made_app()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await settle(pilot)
         app.post_message(FeedBroke("the daemon closed the connection; look into: aquahost logs"))
         await until_shown(pilot, lambda: "reconnecting" in text_of(app))
@@ -144,7 +144,7 @@ async def test_a_lost_daemon_is_told_and_the_last_picture_stays() -> None:
 
 async def test_the_end_of_a_recording_is_told() -> None:
     app = made_app(StillFeed(title="replay of burst.jsonl"))
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await settle(pilot)
         assert "replay of burst.jsonl" in text_of(app)
         app.post_message(FeedEnded("the recording has ended"))
