@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import zmq
@@ -159,7 +159,7 @@ class Daemon:
         """Cancel a live prompt. Raises UnknownPromptError."""
         self._router.cancel(prompt_id)
 
-    def prompt_output(self, prompt_id: str) -> AsyncIterator[Seen]:
+    def prompt_output(self, prompt_id: str) -> AsyncGenerator[Seen]:
         """What a live prompt has produced so far, then what it produces, to its end; the only way to see another's
         text. Raises UnknownPromptError."""
         return self._router.output(prompt_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from aquahost.messages.prompts import Finished, Progress, Tokens
 
@@ -44,7 +44,7 @@ class ReplySoFar:
         self._end = finished
         self._wake()
 
-    async def follow(self) -> AsyncIterator[Seen]:
+    async def follow(self) -> AsyncGenerator[Seen]:
         """All there is, then what comes, to the end."""
         told_bytes, told_progress = 0, None
         while True:

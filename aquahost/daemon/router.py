@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from aquahost.clock import Clock
 from aquahost.config.settings import Kind
@@ -139,7 +139,7 @@ class Router:
         """End a prompt as cancelled. Raises UnknownPromptError if it is not live."""
         self._drop(self._live(prompt_id), Finished(prompt_id=prompt_id, reason=FinishReason.CANCELLED))
 
-    def output(self, prompt_id: str) -> AsyncIterator[Seen]:
+    def output(self, prompt_id: str) -> AsyncGenerator[Seen]:
         """What a prompt has produced so far, and what it produces, to its end. Raises UnknownPromptError if it is not
         live."""
         return self._live(prompt_id).reply.follow()
