@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from aquahost.cli.exits import ExitCode
-from aquahost.cli.models import ModelsArgument, find_models
+from aquahost.cli.models import ModelsArgument, find_models, parked_in
 from aquahost.cli.output import one_line, say
 from aquahost.cli.surroundings import Surroundings, surroundings
 from aquahost.client import Client
@@ -126,8 +126,7 @@ def _why_not(model: ModelView, hindered: Callable[[ModelView], str], waited_s: f
 
 
 def _parked(model: ModelView) -> str:
-    where = model.stats.parked if model.stats else ""
-    return where and ("parked in host memory" if where == "host" else f"parked on {where}")
+    return f"parked {place}" if (place := parked_in(model)) else ""
 
 
 def _kept_from_parking(model: ModelView) -> str:

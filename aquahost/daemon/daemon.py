@@ -102,7 +102,7 @@ class Daemon:
             clock=clock,
         )
         self._links = LinkLearning(self._supervisor, find_links, self._events)
-        self._parking = ParkingDesk(self._supervisor, self._link.send)
+        self._parking = ParkingDesk(lends=lambda: self._supervisor.lends, send=self._link.send)
 
     # -- life --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from aquahost.config.settings import Kind
 from aquahost.daemon.hosted_model import HostedModel
-from aquahost.daemon.supervisor import Supervisor
 from aquahost.errors import InvalidRequestError, ModelStateError
 from aquahost.messages.snapshot import ModelState
 from aquahost.messages.wire import Park, Pin, ToWorker, Wake
@@ -20,8 +19,9 @@ class ParkingDesk:
     A model that is pinned by hand stays pinned until it is unpinned by hand: the supervisor tells each new worker.
     """
 
-    def __init__(self, supervisor: Supervisor, send: Callable[[int, ToWorker], bool]) -> None:
-        self._supervisor = supervisor
+    def __init__(self, *, lends: Callable[[], bool], send: Callable[[int, ToWorker], bool]) -> None:
+        """`lends`: whether workers lend at all."""
+        self._lends = lends
         self._send = send
 
     def park(self, model: HostedModel) -> None:
@@ -34,7 +34,7 @@ class ParkingDesk:
         if model.pinned:
             message = f"the model {model.name!r} is pinned; `aquahost unpin {model.name}` lets it be parked"
             raise ModelStateError(message, code="pinned")
-        if not self._supervisor.lends:
+        if not self._lends():
             raise ModelStateError(
                 f"the model {model.name!r} cannot be parked: nobody lends memory on this host (see leasing.enabled, "
                 "and `aquahost doctor`), so there is nobody to make room for",
