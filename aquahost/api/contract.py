@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 from aquahost.config.settings import Settings
 from aquahost.events import Event
 from aquahost.messages.figures import LendingFigures
-from aquahost.messages.prompts import Output, Request
+from aquahost.messages.prompts import Finished, Output, Progress, Request, Tokens
 from aquahost.messages.snapshot import Snapshot
 
 
@@ -56,12 +56,28 @@ class Daemon(Protocol):
         """Cancel a live prompt; raises UnknownPromptError."""
         ...
 
+    def prompt_output(self, prompt_id: str) -> AsyncGenerator[Tokens | Progress | Finished]:
+        """What a live prompt has produced so far, then what it produces, to its end; raises UnknownPromptError."""
+        ...
+
     def load(self, name: str) -> None:
         """Start loading a model; does nothing if it is loaded or loading."""
         ...
 
     async def unload(self, name: str, drain_s: float) -> None:
         """Unload a model once its prompts have ended, at the latest after `drain_s`."""
+        ...
+
+    def park(self, name: str) -> None:
+        """Have an idle model's weights leave its GPU; raises ModelStateError if that cannot be now."""
+        ...
+
+    def wake(self, name: str) -> None:
+        """Have a parked model's weights come back; raises ModelStateError if it is not loaded."""
+        ...
+
+    def pin(self, name: str, *, pinned: bool) -> None:
+        """Never park a model from now on, or park it again when idle."""
         ...
 
     async def drain(self) -> None:

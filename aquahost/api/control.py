@@ -6,22 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Query
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from aquahost.api.body import parse_model, read_body
 from aquahost.api.contract import Daemon
-from aquahost.api.fields import ApiModel
+from aquahost.api.control_models import Done, DrainBody, add_model_control_routes, drain_body
+from aquahost.api.control_watch import add_watch_routes
+from aquahost.api.event_stream import EVENT_STREAM, StreamedResponse, text_reply
 from aquahost.api.front import Front
 from aquahost.api.logs import log_text
 from aquahost.api.openapi import body_of, reply_of
-from aquahost.api.prompts import ClientGoneError, while_connected
 from aquahost.api.replies import SSE_HEADERS, json_response
 from aquahost.errors import UnknownModelError
 from aquahost.messages.snapshot import Snapshot
@@ -29,44 +27,11 @@ from aquahost.messages.snapshot import Snapshot
 TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
 
 
-class DrainBody(ApiModel):
-    """Body of unload and shutdown; may be left out."""
-
-    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
-    """Seconds that live prompts may take to end before they are cancelled."""
-
-
-class Done(msgspec.Struct, frozen=True):
-    """The request has been carried out, or is being."""
-
-    status: str = "ok"
-
-
-class StreamedResponse(Response):
-    """Sends what a generator yields, until it ends or the client leaves."""
-
-    def __init__(self, chunks: AsyncGenerator[bytes], headers: list[tuple[bytes, bytes]]) -> None:
-        super().__init__()
-        self._chunks, self._start_headers = chunks, headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await while_connected(self._send_all(send), receive)
-        except ClientGoneError:
-            return
-
-    async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._start_headers})
-        async with aclosing(self._chunks) as chunks:
-            async for chunk in chunks:
-                if chunk:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 def add_control_routes(app: FastAPI, front: Front) -> None:
     """Add all routes to `app`."""
     _add_watching(app, front)
+    add_watch_routes(app, front)
+    add_model_control_routes(app, front)
     _add_commands(app, front)
 
 
@@ -99,8 +64,8 @@ def _add_watching(app: FastAPI, front: Front) -> None:
 
     for path, handler, responses in (
         ("/control/snapshot", snapshot, reply_of(Snapshot)),
-        ("/control/events", events, _text_reply("text/event-stream")),
-        ("/control/logs", logs, _text_reply("text/plain")),
+        ("/control/events", events, text_reply(EVENT_STREAM)),
+        ("/control/logs", logs, text_reply("text/plain")),
     ):
         app.add_api_route(
             path,
@@ -111,10 +76,6 @@ def _add_watching(app: FastAPI, front: Front) -> None:
             response_model=None,
             responses=responses,
         )
-
-
-def _text_reply(media_type: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
 
 
 async def _event_lines(daemon: Daemon, after: int) -> AsyncGenerator[bytes]:
@@ -142,18 +103,6 @@ async def _stopped(daemon: Daemon) -> None:
 def _add_commands(app: FastAPI, front: Front) -> None:
     daemon = front.daemon
 
-    async def load(request: Request, name: str) -> Response:
-        """Start loading a model; its progress is in the snapshot and in the events."""
-        front.gate.require_control(request.scope)
-        daemon.load(name)
-        return json_response(Done("loading"), 202)
-
-    async def unload(request: Request, name: str) -> Response:
-        """Unload a model, and answer once that is done."""
-        front.gate.require_control(request.scope)
-        await daemon.unload(name, (await _drain_body(request, front)).drain_s)
-        return json_response(Done())
-
     async def cancel(request: Request, prompt_id: str) -> Response:
         """Cancel a live prompt."""
         front.gate.require_control(request.scope)
@@ -169,12 +118,10 @@ def _add_commands(app: FastAPI, front: Front) -> None:
     async def shutdown(request: Request) -> Response:
         """End the daemon once live prompts have ended, at the latest after `drain_s`."""
         front.gate.require_control(request.scope)
-        daemon.request_shutdown((await _drain_body(request, front)).drain_s)
+        daemon.request_shutdown((await drain_body(request, front)).drain_s)
         return json_response(Done("stopping"), 202)
 
     for path, handler, has_body in (
-        ("/control/models/{name:path}/load", load, False),
-        ("/control/models/{name:path}/unload", unload, True),
         ("/control/prompts/{prompt_id}/cancel", cancel, False),
         ("/control/drain", drain, False),
         ("/control/shutdown", shutdown, True),
@@ -188,8 +135,3 @@ def _add_commands(app: FastAPI, front: Front) -> None:
             responses=reply_of(Done),
             openapi_extra=body_of(DrainBody) if has_body else None,
         )
-
-
-async def _drain_body(request: Request, front: Front) -> DrainBody:
-    body = await read_body(request, front.max_body_bytes)
-    return parse_model(body, DrainBody) if body.strip() else DrainBody()

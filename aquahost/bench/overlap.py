@@ -118,9 +118,9 @@ class _Pawn:
     @property
     def moved_bytes(self) -> int:
         """Bytes paged so far. Raises RuntimeError if any went another way than to the tier and back."""
-        if set(self._memory.paged) - self._ways:
-            raise RuntimeError(f"blocks went {set(self._memory.paged)}, not {self._ways}")
-        return sum(self._memory.paged.values())
+        if set(self._memory.traffic.paged) - self._ways:
+            raise RuntimeError(f"blocks went {set(self._memory.traffic.paged)}, not {self._ways}")
+        return sum(self._memory.traffic.paged.values())
 
     def tend(self) -> None:
         """Turn round once it has got where it was going; nothing it has was saved before."""

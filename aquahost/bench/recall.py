@@ -94,14 +94,14 @@ def _leased_blocks(lent: LentEngine) -> int:
 def _recall(lent: LentEngine, load: _Load) -> tuple[int, int, float]:
     """Claim all of the donor's memory; (bytes lent, bytes that were moved, seconds until all was back)."""
     memory = lent.engine.sequences.tiers.memory
-    nbytes, before = lent.lent_bytes(_DONOR), sum(memory.paged.values())
+    nbytes, before = lent.lent_bytes(_DONOR), sum(memory.traffic.paged.values())
     begun_s = lent.clock.now_s()
     lent.settled.pop(_DONOR, None)
     lent.claim(_DONOR, _GPU_BYTES)
     while _DONOR not in lent.settled:
         load.round()
     took_s = lent.settled[_DONOR] - begun_s
-    moved = sum(memory.paged.values()) - before
+    moved = sum(memory.traffic.paged.values()) - before
     lent.claim(_DONOR, 0)
     return nbytes, moved, took_s
 

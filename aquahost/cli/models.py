@@ -87,7 +87,7 @@ def note(model: ModelView) -> str:
             ready = f"ready for {format_seconds(model.ready_for_s or 0)}"
             died = f"; restarted {model.restarts}x: {one_line(model.reason or '')}" if model.restarts else ""
             parked = f"; parked {place}, wakes with its next prompt" if (place := parked_in(model)) else ""
-            return f"{ready}{parked}{died}"
+            return f"{ready}{'; pinned' if model.pinned else ''}{parked}{died}"
         case _:
             return one_line(model.reason or "")
 

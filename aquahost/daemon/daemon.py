@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import zmq
@@ -14,15 +13,18 @@ import zmq
 from aquahost import __version__
 from aquahost.clock import Clock
 from aquahost.config.paths import log_name
-from aquahost.config.settings import Kind, Settings
+from aquahost.config.settings import Settings
+from aquahost.daemon.assembly import endpoint, hosted_models, worker_threads
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
-from aquahost.daemon.listeners import check_socket_path
+from aquahost.daemon.link_learning import FindLinks, LinkLearning
+from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.recent_work import flow_views
+from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.router import Router
-from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.supervisor import Supervisor
 from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
@@ -31,16 +33,11 @@ from aquahost.events import Event, EventKind
 from aquahost.messages.figures import LendingFigures
 from aquahost.messages.memory import MemoryReport
 from aquahost.messages.prompts import Request
-from aquahost.messages.snapshot import SCHEMA_VERSION, LinkView, ModelState, Snapshot
+from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
 from aquahost.worker.spec import DriverSpec
 
-logger = logging.getLogger(__name__)
-
 LONGEST_WAIT_S = 3600.0
-
-FindLinks = Callable[[], Awaitable[Sequence[LinkView]]]
-"""Finds how GPUs reach each other and host memory; raises StartError with the reason if that can't be told."""
 
 
 class Daemon:
@@ -70,19 +67,16 @@ class Daemon:
         self._log_dir = log_dir
         self._driver_name = driver_name
         self._clock = clock
-        self._find_links = find_links if settings.leasing.enabled else None
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None
         """What prompts and loads are refused with: message and code."""
-        self._lending_trouble: str | None = None
-        self._learning: asyncio.Task[None] | None = None
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
         self._events = EventLog()
         self._gpus = GpuWatch(read_gpus)
-        self._link = WorkerLink(_endpoint(run_dir), self._on_message)
-        self._models = _hosted_models(settings, log_dir)
+        self._link = WorkerLink(endpoint(run_dir), self._on_message)
+        self._models = hosted_models(settings, log_dir)
         self._router = Router(
             self._models,
             send=self._link.send,
@@ -100,13 +94,15 @@ class Daemon:
             driver=worker_driver,
             scheduler=settings.scheduler,
             leasing=settings.leasing,
-            lends=self._find_links is not None,
-            threads=_threads(settings),
+            lends=find_links is not None and settings.leasing.enabled,
+            threads=worker_threads(settings),
             send=self._link.send,
             prompts=self._router,
             events=self._events,
             clock=clock,
         )
+        self._links = LinkLearning(self._supervisor, find_links, self._events)
+        self._parking = ParkingDesk(lends=lambda: self._supervisor.lends, send=self._link.send)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -118,10 +114,7 @@ class Daemon:
             raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
         await self._supervisor.start()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
-        if self._find_links is None:
-            self._supervisor.links_known.set()
-        else:
-            self._learning = asyncio.create_task(self._learn_links(self._find_links))
+        self._links.begin()
         for model in self._models.values():
             if model.settings.autoload:
                 self._supervisor.load(model)
@@ -140,9 +133,7 @@ class Daemon:
             self._stir.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), min(left_s, LONGEST_WAIT_S))
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.wait([self._learning])
+        await self._links.close()
         await self._supervisor.close()
         self._link.close()
         self._events.close()
@@ -168,6 +159,11 @@ class Daemon:
         """Cancel a live prompt. Raises UnknownPromptError."""
         self._router.cancel(prompt_id)
 
+    def prompt_output(self, prompt_id: str) -> AsyncGenerator[Seen]:
+        """What a live prompt has produced so far, then what it produces, to its end; the only way to see another's
+        text. Raises UnknownPromptError."""
+        return self._router.output(prompt_id)
+
     # -- models ------------------------------------------------------------------------------------------------
 
     def load(self, name: str) -> None:
@@ -189,12 +185,27 @@ class Daemon:
         ):
             await model.change()
 
+    def park(self, name: str) -> None:
+        """Have an idle model's weights leave its GPU. Raises UnknownModelError, InvalidRequestError for a toy, and
+        ModelStateError where it cannot be parked now."""
+        self._parking.park(self._router.model(name))
+
+    def wake(self, name: str) -> None:
+        """Have a parked model's weights come back. Raises the same, if it is not loaded."""
+        self._parking.wake(self._router.model(name))
+
+    def pin(self, name: str, *, pinned: bool) -> None:
+        """Never park a model from now on, or park it again when idle, whatever its entry says. Raises
+        UnknownModelError, and InvalidRequestError for a toy."""
+        self._parking.pin(self._router.model(name), pinned=pinned)
+
     # -- views -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
         now_s = self._clock.now_s()
         models = self._models.values()
+        prompts = self._router.views(now_s)
         return Snapshot(
             schema_version=SCHEMA_VERSION,
             at=utc_now(),
@@ -204,13 +215,16 @@ class Daemon:
             driver=self._driver_name,
             uptime_s=now_s - self._started_s,
             draining=self._refuses is not None,
-            gpus=gpu_views(self._gpus.readings, models, self._supervisor.lending),
+            gpus=gpu_views(self._gpus.readings, models, self._supervisor.lending, now_s),
             models=[model.view(now_s) for model in models],
-            prompts=self._router.views(now_s),
+            prompts=prompts,
             leases=self._supervisor.lending.leases(),
             links=self._supervisor.lending.links(),
+            flows=flow_views((model.recent for model in models), now_s),
+            tenants=self._router.tenants.views(prompts),
+            first_tokens=self._router.first_tokens.view(now_s),
             leasing=self.settings.leasing.enabled,
-            lending_trouble=self._lending_trouble,
+            lending_trouble=self._links.trouble,
             last_event_seq=self._events.last_seq,
         )
 
@@ -241,17 +255,6 @@ class Daemon:
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    async def _learn_links(self, find_links: FindLinks) -> None:
-        try:
-            self._supervisor.lending.found(await find_links())
-        except Exception as error:  # whatever it is, models must load
-            self._lending_trouble = str(error) if isinstance(error, StartError) else f"{type(error).__name__}: {error}"
-            logger.error("nothing will be lent: %s", self._lending_trouble, exc_info=not isinstance(error, StartError))
-            self._events.add(EventKind.LINK_REFUSED, f"nothing will be lent: {self._lending_trouble}")
-            self._supervisor.lends = False
-        finally:
-            self._supervisor.links_known.set()
-
     def _refuse(self, message: str, code: str) -> None:
         if self._refuses is None:
             self._events.add(EventKind.DAEMON_DRAINING, "new prompts are refused")
@@ -272,26 +275,3 @@ class Daemon:
     def _on_idle(self, model: HostedModel) -> None:
         self._supervisor.prompts_gone(model)
         self._stir.set()
-
-
-def _endpoint(run_dir: Path) -> str:
-    path = run_dir / "workers.sock"
-    check_socket_path(path)
-    return f"ipc://{path}"
-
-
-def _hosted_models(settings: Settings, log_dir: Path) -> dict[str, HostedModel]:
-    limits = SupervisionLimits(
-        heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
-        step_timeout_s=settings.host.step_timeout_s,
-        max_restarts=settings.host.max_restarts,
-    )
-    models = settings.models.items()
-    return {name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in models}
-
-
-def _threads(settings: Settings) -> int:
-    """torch threads of one worker: the cores (or `cpu_threads`) shared out, at least one."""
-    threads = settings.host.cpu_threads or len(os.sched_getaffinity(0))
-    workers = sum(model.kind is not Kind.TOY for model in settings.models.values())
-    return max(1, threads // max(1, workers))

@@ -10,7 +10,9 @@ from aquahost.daemon.lending import Lending
 from aquahost.messages.snapshot import GpuView
 
 
-def gpu_views(readings: Sequence[GpuReading], models: Iterable[HostedModel], lending: Lending) -> list[GpuView]:
+def gpu_views(
+    readings: Sequence[GpuReading], models: Iterable[HostedModel], lending: Lending, now_s: float
+) -> list[GpuView]:
     """One view of each GPU.
 
     Workers' figures and leases are newer than the readings, so free memory is what is left of the total; whatever would
@@ -20,10 +22,10 @@ def gpu_views(readings: Sequence[GpuReading], models: Iterable[HostedModel], len
     for model in models:
         if model.gpu is not None:
             hosted.setdefault(model.gpu, []).append(model)
-    return [_view(reading, hosted.get(reading.index, []), lending) for reading in readings]
+    return [_view(reading, hosted.get(reading.index, []), lending, now_s) for reading in readings]
 
 
-def _view(reading: GpuReading, models: list[HostedModel], lending: Lending) -> GpuView:
+def _view(reading: GpuReading, models: list[HostedModel], lending: Lending, now_s: float) -> GpuView:
     left_bytes = reading.total_bytes
 
     def part(nbytes: int) -> int:
@@ -52,8 +54,15 @@ def _view(reading: GpuReading, models: list[HostedModel], lending: Lending) -> G
         borrowed_bytes=lending.borrowed_bytes(reading.index),
         other_bytes=other_bytes,
         models=[model.name for model in models],
+        utilisation=_utilisation(models, now_s),
         lost=lost,
     )
+
+
+def _utilisation(models: list[HostedModel], now_s: float) -> float | None:
+    """They compute in turn, so their shares add up."""
+    shares = [model.recent.busy_share(now_s) for model in models if model.stats is not None]
+    return min(1.0, sum(shares)) if shares else None
 
 
 def _weights_bytes(model: HostedModel, lending: Lending) -> int:

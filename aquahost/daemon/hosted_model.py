@@ -8,6 +8,7 @@ from pathlib import Path
 from aquahost.config.settings import ModelSettings
 from aquahost.daemon.completion_rate import CompletionRate
 from aquahost.daemon.live_prompt import LivePrompt
+from aquahost.daemon.recent_work import RecentWork
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.supervision import Supervision
 from aquahost.daemon.supervision_limits import SupervisionLimits
@@ -36,7 +37,10 @@ class HostedModel:
         self.load: LoadProgress | None = None
         self.footprint: Footprint | None = None
         self.stats: EngineStats | None = None
+        self.recent = RecentWork()
         self.resident_bytes: int | None = None
+        self.pinned = settings.pin
+        """Whether it is never parked; workers come and go, and this stays."""
 
         self.prompts: dict[str, LivePrompt] = {}
         """Live prompts by id, in order of arrival."""
@@ -74,10 +78,16 @@ class HostedModel:
             return f"{self.name}: failed (see `aquahost ps`)"
         return f"{self.name}: " + ("its worker died" if self.supervision.worker_died else self.state)
 
+    def report(self, stats: EngineStats, now_s: float) -> None:
+        """Its worker reports its engine's figures."""
+        self.stats = stats
+        self.recent.note(stats, now_s)
+
     def forget_worker(self) -> None:
         """Clear what was true of a worker that has ended."""
         self.worker_id = self.process = self.gpu = None
         self.load = self.footprint = self.stats = self.resident_bytes = None
+        self.recent = RecentWork()
         self.kill_requested = False
 
     def view(self, now_s: float) -> ModelView:
@@ -100,4 +110,5 @@ class HostedModel:
             max_queue=self.settings.max_queue,
             ready_for_s=None if ready_since_s is None else now_s - ready_since_s,
             resident_bytes=self.resident_bytes,
+            pinned=self.pinned,
         )

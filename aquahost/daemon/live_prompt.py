@@ -6,9 +6,11 @@ import msgspec
 
 from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.reply_so_far import ReplySoFar
 from aquahost.messages.prompts import (
     Accepted,
     AudioRequest,
+    Finished,
     ImageRequest,
     Notice,
     Output,
@@ -28,7 +30,6 @@ class LivePrompt:
     """A prompt, its stream, and what its outputs have told so far: all that another worker needs to go on with it."""
 
     __slots__ = (
-        "_first_s",
         "_input_tokens",
         "_next_slice_s",
         "_notices",
@@ -42,11 +43,13 @@ class LivePrompt:
         "_steps",
         "_steps_done",
         "created_s",
+        "first_s",
         "id",
         "interruptions",
         "is_accepted",
         "kind",
         "model",
+        "reply",
         "stream",
         "tenant",
         "worker_id",
@@ -63,6 +66,7 @@ class LivePrompt:
         """ "text", "image" or "audio"."""
         self.created_s = prompt.created_s
         self.stream = stream
+        self.reply = ReplySoFar(prompt.id)
         self.worker_id: int | None = None
         """The worker that has it; None while it waits for one."""
         self.is_accepted = False
@@ -79,17 +83,20 @@ class LivePrompt:
         self._produced_ids: list[int] = []
         self._steps_done: int | None = None
         self._steps: int | None = None
-        self._first_s: float | None = None
+        self.first_s: float | None = None
+        """Seconds from acceptance to the first token or step; None before that."""
 
     def note(self, output: Output, now_s: float) -> None:
         """Keep count of `output`."""
         if isinstance(output, Tokens):
             self._produced_ids += output.token_ids
-            if self._first_s is None:
+            self.reply.add_text(output.text)
+            if self.first_s is None:
                 self._begin(now_s)
         elif isinstance(output, Progress):
             self._steps_done, self._steps = output.step, output.steps
-            if self._first_s is None:
+            self.reply.come_to(output)
+            if self.first_s is None:
                 self._begin(now_s)
         elif isinstance(output, StateChanged):
             self._enter(output.state)
@@ -98,6 +105,17 @@ class LivePrompt:
         elif isinstance(output, Accepted):
             self._input_tokens, self._steps = output.input_tokens, output.steps
             self.is_accepted = True
+
+    def end(self, finished: Finished) -> None:
+        """It has ended; whoever ended it may not know how far it had come."""
+        self._service_s = max(self._service_s, finished.service_s)
+        self.reply.end(
+            msgspec.structs.replace(
+                finished,
+                input_tokens=finished.input_tokens or self._input_tokens,
+                output_tokens=finished.output_tokens or len(self._produced_ids),
+            )
+        )
 
     def stand(self, standing: Standing) -> None:
         """Keep how its engine says it stands."""
@@ -148,7 +166,7 @@ class LivePrompt:
             output_tokens=len(self._produced_ids),
             steps_done=self._steps_done,
             steps=self._steps,
-            first_token_s=self._first_s,
+            first_token_s=self.first_s,
             interruptions=self.interruptions,
             service_s=self._served_s + self._service_s,
             place=self._place,
@@ -157,7 +175,7 @@ class LivePrompt:
         )
 
     def _begin(self, now_s: float) -> None:
-        self._first_s = now_s - self.created_s
+        self.first_s = now_s - self.created_s
         if self._state is not PromptState.RUNNING:
             self._enter(PromptState.RUNNING)
             self.tell(now_s)

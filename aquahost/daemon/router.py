@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from aquahost.clock import Clock
 from aquahost.config.settings import Kind
 from aquahost.daemon.endings import event_of, guilty, not_sent, unavailable
 from aquahost.daemon.event_log import EventLog
+from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.stranded import Stranded
+from aquahost.daemon.tenant_totals import TenantTotals
 from aquahost.errors import (
     InvalidRequestError,
     ModelUnavailableError,
@@ -73,6 +76,8 @@ class Router:
         """`weights`: the shares of tenants, by name; 1 for any other."""
         self._models = models
         self._weights = weights or {}
+        self.tenants = TenantTotals(self._weights)
+        self.first_tokens = FirstTokens()
         self._send = send
         self._want = want
         self._idle = idle
@@ -132,10 +137,12 @@ class Router:
 
     def cancel(self, prompt_id: str) -> None:
         """End a prompt as cancelled. Raises UnknownPromptError if it is not live."""
-        live = self._prompts.get(prompt_id)
-        if live is None:
-            raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
-        self._drop(live, Finished(prompt_id=prompt_id, reason=FinishReason.CANCELLED))
+        self._drop(self._live(prompt_id), Finished(prompt_id=prompt_id, reason=FinishReason.CANCELLED))
+
+    def output(self, prompt_id: str) -> AsyncGenerator[Seen]:
+        """What a prompt has produced so far, and what it produces, to its end. Raises UnknownPromptError if it is not
+        live."""
+        return self._live(prompt_id).reply.follow()
 
     def on_outputs(self, worker_id: int, outputs: list[Output]) -> None:
         """Spread what one step of a worker produced. Outputs for prompts that it no longer has are dropped."""
@@ -151,7 +158,10 @@ class Router:
             is_news = not (live.is_accepted and isinstance(output, Accepted))
             if is_news:
                 live.stream.feed(output)
+            had_begun = live.first_s is not None
             live.note(output, now_s)  # after it, since a notice of what it changes must not come first
+            if not had_begun and live.first_s is not None:
+                self.first_tokens.note(live.first_s, now_s)
             if live.interruptions:
                 self._models[live.model].stranded.note(live)
         for model in self._held_back(worker_id):
@@ -215,6 +225,12 @@ class Router:
         """What a snapshot shows of the live prompts, oldest first."""
         return [live.view(now_s) for live in self._prompts.values()]
 
+    def _live(self, prompt_id: str) -> LivePrompt:
+        live = self._prompts.get(prompt_id)
+        if live is None:
+            raise UnknownPromptError(f"no live prompt {prompt_id!r}; see `aquahost queue`")
+        return live
+
     def _ready_worker(self, model: HostedModel) -> int:
         if self._closed is not None:
             message, code = self._closed
@@ -258,6 +274,8 @@ class Router:
         if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
             model.completions.note(now_s)
         live.stream.feed(finished)
+        live.end(finished)
+        self.tenants.ended(live.view(now_s))
         kind, what = event_of(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)

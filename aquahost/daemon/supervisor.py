@@ -49,6 +49,7 @@ from aquahost.messages.wire import (
     Heartbeat,
     LoadFailed,
     LoadProgress,
+    Pin,
     Ready,
     Stop,
     ToWorker,
@@ -151,6 +152,8 @@ class Supervisor:
                 model.load = message
             case Ready(footprint):
                 model.footprint = footprint
+                if model.pinned is not model.settings.pin:
+                    self._send(worker_id, Pin(model.pinned))
                 self.handle(model, WorkerReady())
             case LoadFailed(reason):
                 self.handle(model, LoadRefused(reason))
@@ -161,7 +164,7 @@ class Supervisor:
         if model is None:
             return
         self.lending.on_stats(model, stats)
-        model.stats = stats
+        model.report(stats, self._clock.now_s())
 
     def handle(self, model: HostedModel, event: SupervisionEvent) -> None:
         """Let the state machine take in `event` and carry out what it says."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from aquahost.messages.memory import MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import Accepted, Output, Prompt
-from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Standing
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, ParkingWish, Standing
 
 ReportProgress = Callable[[LoadProgress], None]
 """Told how far a load has come; cheap to call often."""
@@ -61,6 +61,10 @@ class Engine(Protocol):
 
     def on_memory(self, message: MemoryInstruction) -> None:
         """The broker's answer, or its wish."""
+        ...
+
+    def on_wish(self, wish: ParkingWish) -> None:
+        """Someone wants the model parked, woken, pinned or unpinned."""
         ...
 
     def memory_reports(self) -> list[MemoryReport]:

@@ -30,7 +30,7 @@ from aquahost.messages.prompts import (
     PromptState,
     StateChanged,
 )
-from aquahost.messages.wire import EngineStats, Footprint, Standing
+from aquahost.messages.wire import EngineStats, Footprint, ParkingWish, Standing
 from aquahost.scheduling.step_turns import StepTurns
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class GatedEngine:
         self._too_large: str | None = None
         """The prompt that could not begin beside those that have; until one of them has ended it need not try again."""
         self._steps = 0
+        self._busy_s = 0.0
 
     @property
     def footprint(self) -> Footprint:
@@ -144,6 +145,10 @@ class GatedEngine:
         if isinstance(message, LeaseGranted):  # too late: nothing is parked any more
             self._desk.report(LeaseReturned(message.lease_id, message.nbytes))
 
+    def on_wish(self, wish: ParkingWish) -> None:
+        """Park, wake, pin or unpin."""
+        self._parking.on_wish(wish)
+
     def memory_reports(self) -> list[MemoryReport]:
         """What the broker is to be told since the last call."""
         return self._desk.take_reports()
@@ -159,6 +164,8 @@ class GatedEngine:
             borrowed_bytes=self._parking.borrowed_bytes,
             host_bytes=self._parking.host_bytes,
             parked=self._parking.where,
+            stuck=self._parking.stuck,
+            busy_s=self._busy_s,
         )
 
     def standings(self) -> list[Standing]:
@@ -220,13 +227,14 @@ class GatedEngine:
         if isinstance(arrival, AtGate):
             outputs.append(Progress(prompt_id=prompt_id, step=arrival.step, steps=arrival.steps))
             return outputs
+        service_s = self._turns.service_s(prompt_id)
         self._forget(prompt_id)
         if isinstance(arrival, Raised):
-            outputs.append(self._failed(prompt_id, arrival.error))
+            outputs.append(self._failed(prompt_id, arrival.error, service_s))
         else:
             made = arrival.value
             outputs.append(Artifact(prompt_id=prompt_id, media_type=made.media_type, data=made.data))
-            outputs.append(Finished(prompt_id=prompt_id, reason=FinishReason.STOP))
+            outputs.append(Finished(prompt_id=prompt_id, reason=FinishReason.STOP, service_s=service_s))
         return outputs
 
     def _timed_step(self, prompt_id: str) -> AtGate | Returned[Made] | Raised:
@@ -236,7 +244,9 @@ class GatedEngine:
         # comes would find the device busy for several steps more. A step is long beside the pause that this makes.
         self._device.finish_work()
         steps_left = arrival.steps - arrival.step if isinstance(arrival, AtGate) else 0
-        self._turns.served(prompt_id, self._desk.clock.now_s() - begun_s, steps_left)
+        took_s = self._desk.clock.now_s() - begun_s
+        self._busy_s += took_s
+        self._turns.served(prompt_id, took_s, steps_left)
         return arrival
 
     def _prepare(self, prompt: Prompt) -> Job:
@@ -263,12 +273,12 @@ class GatedEngine:
         self._jobs.pop(prompt_id, None)
         self._gates.pop(prompt_id, None)
 
-    def _failed(self, prompt_id: str, error: BaseException) -> Finished:
+    def _failed(self, prompt_id: str, error: BaseException, service_s: float) -> Finished:
         if isinstance(error, torch.AcceleratorError) or not isinstance(error, Exception):
             # After such an error every later call on the device fails too, and weights may be damaged.
             raise error
         detail = self._describe_and_log(prompt_id, error)
-        return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=detail)
+        return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, service_s=service_s, error=detail)
 
     @staticmethod
     def _describe_and_log(prompt_id: str, error: Exception) -> ErrorDetail:

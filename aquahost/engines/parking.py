@@ -10,9 +10,11 @@ from enum import Enum
 from aquahost.engines.berth import Berth, host_berth, lent_berth
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.memory_desk import Part
+from aquahost.engines.parking_rule import ParkingRule
 from aquahost.engines.workspace import CLAIM_WAIT_S, room_text
 from aquahost.errors import EngineError
 from aquahost.messages.memory import Demand, LeaseGranted, LeaseLost, LeaseRecalled, LeaseReturned, MemoryInstruction
+from aquahost.messages.wire import ParkingWish, Wake
 from aquahost.units import format_bytes
 from aquahost_cuda.check import DriverError, OutOfMemoryError
 from aquahost_cuda.copies import Copy, Direction, Transfer
@@ -24,8 +26,6 @@ GRANT_WAIT_S = 0.5
 _COPY_WAIT_S = 0.001
 
 _Stage = Enum("_Stage", "AWAKE ASKING LEAVING PARKED MOVING CLAIMING RETURNING")
-_HERE = (_Stage.AWAKE, _Stage.ASKING, _Stage.LEAVING)
-_COPYING = (_Stage.LEAVING, _Stage.MOVING, _Stage.RETURNING)
 
 
 class Parking:
@@ -35,17 +35,15 @@ class Parking:
                                       parked -> moving -> parked      when a neighbour wants its memory back
 
     Weights may be used while asking and leaving: what leaves is a copy until it is complete. While a lease is held or
-    asked for, the worker's demand is this one's; the engine must have none of its own by then. Where nobody lends there
-    is nobody to make room for, and nothing is parked.
+    asked for, the worker's demand is this one's; the engine must have none of its own by then.
     """
 
     def __init__(self, device: EngineDevice, *, pin: bool, ready_to_park: Callable[[], bool] = lambda: True) -> None:
-        """`pin`: never park. `ready_to_park`: whether the engine has given up all else that it holds."""
+        """`pin`: not to be parked until someone unpins it. `ready_to_park`: whether the engine holds nothing else."""
         self._device = device
         self._weights = device.weights
         self._desk = device.desk
-        self._pin = pin
-        self._ready_to_park = ready_to_park
+        self._rule = ParkingRule(self._desk, pin=pin, ready_to_park=ready_to_park)
         self._stage = _Stage.AWAKE
         self._since_s = self._desk.clock.now_s()
         self._is_wanted = False
@@ -60,7 +58,7 @@ class Parking:
     @property
     def is_awake(self) -> bool:
         """Whether the weights may be used now."""
-        return self._stage in _HERE
+        return self._stage in (_Stage.AWAKE, _Stage.ASKING, _Stage.LEAVING)
 
     @property
     def is_home(self) -> bool:
@@ -90,13 +88,14 @@ class Parking:
     def tend(self, *, busy: bool) -> None:
         """Go on with what is under way. `busy`: prompts are live, so the weights are wanted."""
         if busy:
+            self._rule.is_asked = False
             if self._stage is _Stage.AWAKE:
                 self._since_s = self._desk.clock.now_s()
             elif not self.stuck:
                 self._is_wanted = True
         match self._stage:
             case _Stage.AWAKE:
-                if not busy and self._is_due():
+                if not busy and self._rule.is_due(self._desk.clock.now_s() - self._since_s):
                     self._ask()
             case _Stage.ASKING:
                 self._await_grant()
@@ -109,20 +108,26 @@ class Parking:
                 self._await_copy()
 
     def wake(self) -> None:
-        """A prompt has come: have the weights back as soon as can be."""
+        """Have the weights back as soon as can be, as where a prompt has come."""
         self.stuck = ""
         self.tend(busy=True)
+
+    def on_wish(self, wish: ParkingWish) -> None:
+        """Someone asks. What is to be parked is so once the engine is ready, unless a prompt comes before."""
+        self._rule.on_wish(wish)
+        if isinstance(wish, Wake) or self._rule.pinned:
+            self.wake()
 
     def wait_s(self) -> float:
         """How long nothing changes here unless a message or a prompt comes."""
         elapsed_s = self._desk.clock.now_s() - self._since_s
-        if self._stage in _COPYING:
+        if self._stage in (_Stage.LEAVING, _Stage.MOVING, _Stage.RETURNING):
             return _COPY_WAIT_S
         if self._stage is _Stage.CLAIMING:
             return CLAIM_WAIT_S
         if self._stage is _Stage.PARKED:
             return float("inf")
-        left_s = (GRANT_WAIT_S if self._stage is _Stage.ASKING else self._park_after_s()) - elapsed_s
+        left_s = (GRANT_WAIT_S if self._stage is _Stage.ASKING else self._rule.after_s()) - elapsed_s
         return max(CLAIM_WAIT_S, left_s)  # also where it is due, and the engine is not ready for it
 
     def on_memory(self, message: MemoryInstruction) -> bool:
@@ -157,14 +162,8 @@ class Parking:
             berth.close()
         self._berth = self._next_berth = None
 
-    def _park_after_s(self) -> float:
-        after_s = self._desk.settings.park_after_s
-        return float("inf") if after_s is None or self._pin or not self._desk.has_broker else after_s
-
-    def _is_due(self) -> bool:
-        return self._desk.clock.now_s() - self._since_s >= self._park_after_s() and self._ready_to_park()
-
     def _ask(self) -> None:
+        self._rule.is_asked = False
         nbytes = self._weights.packed_bytes()
         if not nbytes:
             return
@@ -260,6 +259,7 @@ class Parking:
 
     def _stay_parked(self, reason: str) -> None:
         self.stuck = f"the model is parked and cannot be woken now: {reason}"
+        logger.warning("%s", self.stuck)
         self._is_wanted = False
         self._enter(_Stage.PARKED)
 

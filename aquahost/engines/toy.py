@@ -24,7 +24,7 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
-from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, Standing
+from aquahost.messages.wire import EngineStats, Footprint, LoadProgress, ParkingWish, Standing
 from aquahost.scheduling.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class ToyEngine:
         self._live: dict[str, _Reply] = {}
         """In order of arrival."""
         self._steps = 0
+        self._busy_s = 0.0
         self._output_tokens = 0
 
     @property
@@ -202,6 +203,7 @@ class ToyEngine:
             outputs.append(reply.next())
             self._fair.serve(reply.prompt_id, max(self._step_s, LEAST_STEP_S) / len(running))
         self._steps += 1
+        self._busy_s += self._step_s
         self._output_tokens += len(running)
         outputs += [self._finish(reply) for reply in running if reply.sent == reply.length]
         return outputs
@@ -216,6 +218,9 @@ class ToyEngine:
     def on_memory(self, message: MemoryInstruction) -> None:
         """Nothing: it claims no memory and borrows none."""
 
+    def on_wish(self, wish: ParkingWish) -> None:
+        """Nothing: it has no weights to park."""
+
     def memory_reports(self) -> list[MemoryReport]:
         """None, for the same reason."""
         return []
@@ -229,6 +234,7 @@ class ToyEngine:
             suspended=states.count(PromptState.SUSPENDED),
             steps=self._steps,
             output_tokens=self._output_tokens,
+            busy_s=self._busy_s,
         )
 
     def standings(self) -> list[Standing]:
@@ -260,10 +266,12 @@ class ToyEngine:
         outputs.append(StateChanged(reply.prompt_id, state))
 
     def _finish(self, reply: _Reply) -> Finished:
+        service_s = self._fair.service_s(reply.prompt_id)
         self.cancel(reply.prompt_id)
         return Finished(
             prompt_id=reply.prompt_id,
             reason=reply.finish,
+            service_s=service_s,
             input_tokens=reply.input_tokens,
             output_tokens=reply.sent,
         )

@@ -41,7 +41,8 @@ class Pin(msgspec.Struct, frozen=True, tag="pin"):
     pinned: bool
 
 
-ToWorker = Submit | Cancel | Stop | Park | Wake | Pin | MemoryInstruction
+ParkingWish = Park | Wake | Pin
+ToWorker = Submit | Cancel | Stop | ParkingWish | MemoryInstruction
 
 # -- worker to daemon ------------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     busy_s: float = 0.0
     """Device time of all steps since the model was loaded."""
     traffic: tuple[Traffic, ...] = ()
-    """Since the model was loaded, one entry for each pair of places that KV was moved between, or read from in place."""
+    """Since the model was loaded, one entry for each pair of places between which KV was moved, or read in place."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):

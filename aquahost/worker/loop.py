@@ -8,7 +8,19 @@ from aquahost.clock import Clock
 from aquahost.engines.engine import Engine
 from aquahost.errors import RequestError
 from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason, Output, Prompt
-from aquahost.messages.wire import Cancel, EngineStats, FromWorker, Outputs, Standing, Stop, Submit, ToWorker
+from aquahost.messages.wire import (
+    Cancel,
+    EngineStats,
+    FromWorker,
+    Outputs,
+    Park,
+    Pin,
+    Standing,
+    Stop,
+    Submit,
+    ToWorker,
+    Wake,
+)
 from aquahost.worker.gpu_turns import Turns, Unshared
 from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
@@ -96,6 +108,8 @@ class WorkerLoop:
                 answers.append(self._submit(prompt))
             case Cancel(prompt_id):
                 self._engine.cancel(prompt_id)
+            case Park() | Wake() | Pin():
+                self._engine.on_wish(message)
             case Stop():
                 return  # dealt with by the caller
             case _:

@@ -47,6 +47,10 @@ def test_prompts_are_paged_to_neighbours_over_several_links(host: Make, expected
     assert len(one.heard(LeaseMapped)) == 2
     assert_load_is_right(outputs, prompts, expected)
     assert set(paged(one)) == {("local", "peer"), ("peer", "local")}
+    traffic = {(way.source, way.target): way.nbytes for way in one.engine.stats().traffic}
+    assert set(traffic) == {(0, 1), (1, 0), (0, 2), (2, 0)}
+    assert traffic[0, 1] + traffic[0, 2] == paged(one)["local", "peer"]
+    assert traffic[1, 0] + traffic[2, 0] >= paged(one)["peer", "local"]
 
 
 def test_what_was_written_out_once_is_not_written_again(host: Make) -> None:
@@ -99,6 +103,9 @@ def test_a_prompt_beyond_local_memory_runs_with_its_tail_in_place(tier: str, hos
     assert set(tiers[16:]) == remote
     outputs += one.run()
     assert tokens_of(outputs, "long") == expected(ids, 40)
+    if tier == "peer":
+        (came,) = [way.nbytes for way in one.engine.stats().traffic if (way.source, way.target) == (2, 0)]
+        assert came > 30 * 27 * one.memory.block_bytes, "every step reads the tail where it lies"
 
 
 def test_a_lease_that_is_recalled_moves_to_another_lease_before_the_host(host: Make, expected: Expected) -> None:

@@ -25,6 +25,7 @@ from aquahost.messages.memory import (
     LeaseRecalled,
     LeaseReturned,
 )
+from aquahost.messages.wire import Park, Pin, Wake
 from aquahost.units import MIB
 from aquahost_cuda.driver import EmulatedDriver
 from driver_fixtures import PAGE, emulated
@@ -408,3 +409,68 @@ def _on(gpu: int) -> Any:
     from aquahost_cuda.vmm import Location
 
     return Location.device(gpu)
+
+
+def test_who_is_asked_to_is_parked_at_once_and_wakes_without_a_prompt(driver: EmulatedDriver) -> None:
+    parked = Parked(driver, park_after_s=None)
+    parked.tend()
+    assert parked.broker.heard_of(Demand) == []
+    parked.parking.on_wish(Park())
+    parked.tend()
+    parked.grant()
+    parked.tend_until(lambda: parked.parking.where == "GPU 2")
+    parked.parking.on_wish(Park())
+    parked.parking.on_wish(Wake())
+    parked.tend_until(lambda: parked.parking.is_awake)
+    parked.clock.advance(10**6)
+    parked.tend()
+    parked.check_awake()
+    assert [one.nbytes > 0 for one in parked.broker.heard_of(Demand)] == [True, False], "asked once, parked once"
+    parked.close()
+
+
+def test_who_is_asked_to_waits_until_all_else_is_given_up_and_a_prompt_ends_that(driver: EmulatedDriver) -> None:
+    parked = Parked(driver, park_after_s=None)
+    ready = False
+    parked.parking = Parking(parked.device, pin=False, ready_to_park=lambda: ready)
+    parked.parking.on_wish(Park())
+    for _ in range(3):
+        parked.tend()
+        assert parked.parking.wait_s() < 0.1
+    parked.tend(busy=True)
+    ready = True
+    parked.tend()
+    assert parked.broker.heard_of(Demand) == []
+    parked.parking.on_wish(Park())
+    parked.tend()
+    assert len(parked.broker.heard_of(Demand)) == 1
+    parked.close()
+
+
+def test_pinned_they_stay_or_come_back_until_unpinned(parked: Parked) -> None:
+    parked.park_on_host()
+    parked.parking.on_wish(Pin(True))
+    parked.tend_until(lambda: parked.parking.is_awake)
+    parked.parking.on_wish(Park())
+    parked.clock.advance(10**6)
+    for _ in range(3):
+        parked.tend()
+    parked.check_awake()
+    assert parked.parking.wait_s() == float("inf")
+    parked.parking.on_wish(Pin(False))
+    parked.park_on_host()
+    parked.wake()
+
+
+def test_a_wish_to_wake_that_cannot_be_met_says_why_and_may_be_repeated(parked: Parked) -> None:
+    parked.park_on_host()
+    parked.broker.limit_bytes = PAGE
+    parked.parking.on_wish(Wake())
+    for _ in range(3):
+        parked.tend()
+    assert "cannot be woken now" in parked.parking.stuck
+    parked.broker.limit_bytes = 1 << 40
+    parked.parking.on_wish(Wake())
+    assert not parked.parking.stuck
+    parked.tend_until(lambda: parked.parking.is_awake)
+    parked.check_awake()

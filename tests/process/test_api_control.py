@@ -138,6 +138,12 @@ def test_control_over_tcp_is_closed(server: ApiServer, daemon: FakeDaemon) -> No
         ("GET", "snapshot"),
         ("GET", "logs"),
         ("GET", "events"),
+        ("GET", "watch"),
+        ("GET", "prompts/p1/output"),
+        ("POST", "models/chat/park"),
+        ("POST", "models/chat/wake"),
+        ("POST", "models/chat/pin"),
+        ("POST", "models/chat/unpin"),
         ("POST", "drain"),
         ("POST", "shutdown"),
     ):

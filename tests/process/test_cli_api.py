@@ -12,6 +12,7 @@ from api_server import ApiServer, wait_until
 from aquahost.client import Client, Media, StepDone, TextEnd, TextPiece
 from aquahost.errors import (
     InvalidRequestError,
+    ModelStateError,
     ModelUnavailableError,
     QueueFullError,
     RequestError,
@@ -19,8 +20,9 @@ from aquahost.errors import (
     UnknownPromptError,
     UnreachableError,
 )
+from aquahost.events import Event
 from aquahost.messages.prompts import AudioRequest, ImageRequest, TextRequest
-from fake_daemon import PNG, WAV, WORDS, FakeDaemon, FakeStream
+from fake_daemon import PNG, WAV, WORDS, FakeDaemon, FakeStream, hang
 
 
 @pytest.fixture
@@ -46,6 +48,46 @@ def test_snapshot_and_events(client: Client, daemon: FakeDaemon) -> None:
     assert [next(events).seq, next(events).seq] == [1, 2]
     events.close()  # type: ignore[attr-defined]
     wait_until(lambda: ("events closed",) in daemon.calls)
+
+
+def test_watch(client: Client, daemon: FakeDaemon) -> None:
+    watching = client.watch(per_s=30, after_seq=1)
+    seen = [next(watching) for _ in range(4)]
+    assert seen[0] == daemon.snapshot()
+    assert [event.seq for event in seen if isinstance(event, Event)] == [2]
+    watching.close()  # type: ignore[attr-defined]
+    wait_until(lambda: ("events closed",) in daemon.calls)
+    with pytest.raises(InvalidRequestError, match="per_s"):
+        next(client.watch(per_s=1000))
+
+
+def test_prompt_output(client: Client, daemon: FakeDaemon) -> None:
+    daemon.script = hang
+    reply = client.chat("chat", [{"role": "user", "content": "Hi"}])
+    assert next(reply) == TextPiece("Hm")
+    prompt = daemon.streams[0]
+    watching = client.prompt_output(prompt.prompt_id)
+    assert next(watching) == TextPiece("Hm")
+    reply.close()  # type: ignore[attr-defined]
+    assert list(watching) == [TextEnd(finish_reason="cancelled", input_tokens=7, output_tokens=0)]
+    with pytest.raises(UnknownPromptError):
+        next(client.prompt_output(prompt.prompt_id))
+    with pytest.raises(UnknownPromptError):
+        next(client.prompt_output("../snapshot"))
+
+
+def test_parking(client: Client, daemon: FakeDaemon) -> None:
+    client.park("org/chat")
+    client.wake("chat")
+    client.pin("chat")
+    client.unpin("chat")
+    assert daemon.calls == [("park", "org/chat"), ("wake", "chat"), ("pin", "chat"), ("unpin", "chat")]
+    with pytest.raises(UnknownModelError):
+        client.pin("nothing")
+    daemon.refuse = ModelStateError("it is pinned", code="pinned")
+    with pytest.raises(ModelStateError, match="it is pinned") as caught:
+        client.park("chat")
+    assert (caught.value.status, caught.value.code) == (409, "pinned")
 
 
 def test_chat(client: Client, daemon: FakeDaemon) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from aquahost.cli import daemon_process
 from aquahost.cli.daemon_process import DaemonFile, lives, living_daemon, read_daemon_file
-from aquahost.messages.snapshot import ModelState
-from cli_harness import Canned, a_model, a_prompt, a_snapshot, run_cli
+from aquahost.messages.snapshot import ModelState, ModelView
+from aquahost.messages.wire import EngineStats
+from cli_harness import Canned, a_model, a_prompt, a_snapshot, error, run_cli
 
 NOBODY = 2**22 + 1
 """No process has this id: it is above the kernel's limit."""
@@ -62,6 +64,55 @@ def test_unload_drains_as_long_as_it_is_told(flags: tuple[str, ...], drain_s: fl
     api = Canned(a_snapshot(a_model("a"), a_model("b")))
     assert run_cli("unload", "a", "b", *flags, api=api).exit_code == 0
     assert api.bodies == [{"drain_s": drain_s}] * 2
+
+
+def parked(name: str, where: str, **fields: Any) -> ModelView:
+    return a_model(name, stats=EngineStats(parked=where, **fields))
+
+
+def test_park_says_where_each_model_s_weights_have_gone() -> None:
+    awake = a_snapshot(a_model("a"), a_model("b"))
+    api = Canned(awake, awake, a_snapshot(parked("a", "GPU 3"), a_model("b")), a_snapshot(parked("b", "host")))
+    result = run_cli("park", "a", "b", "a", api=api)
+    assert (result.exit_code, api.asked) == (0, ["POST /control/models/a/park", "POST /control/models/b/park"])
+    assert result.stderr.splitlines() == ["a: parked on GPU 3", "b: parked in host memory"]
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (a_model("a", queue=1), "a prompt has come; it stays awake"),
+        (a_model("a", pinned=True), "it has been pinned"),
+        (a_model("a", ModelState.LOADING), "it is loading"),
+        (a_model("a"), "not yet, after 60 s; see `aquahost logs a`"),
+    ],
+    ids=["prompt", "pinned", "restarted", "never"],
+)
+def test_park_says_why_a_model_stays(model: ModelView, why: str) -> None:
+    result = run_cli("park", "a", api=Canned(a_snapshot(model)))
+    assert (result.exit_code, result.stderr) == (1, f"aquahost: a: {why}\n")
+
+
+def test_what_the_daemon_refuses_is_told() -> None:
+    answer = error(409, "the model 'a' is pinned", code="pinned")
+    result = run_cli("park", "a", api=Canned(a_snapshot(a_model("a")), **{"POST /control/models/a/park": answer}))
+    assert (result.exit_code, result.stderr) == (1, "aquahost: the model 'a' is pinned\n")
+
+
+def test_wake_waits_for_the_weights_or_says_what_keeps_them() -> None:
+    away = a_snapshot(parked("a", "host"))
+    result = run_cli("wake", "a", api=Canned(away, away, a_snapshot(a_model("a"))))
+    assert (result.exit_code, result.stderr) == (0, "a: awake on GPU 0\n")
+    result = run_cli("wake", "a", api=Canned(a_snapshot(parked("a", "host", stuck="its GPU is full"))))
+    assert (result.exit_code, result.stderr) == (1, "aquahost: a: its GPU is full\n")
+
+
+def test_pin_and_unpin_and_what_ps_shows_of_it() -> None:
+    api = Canned(a_snapshot(a_model("a", pinned=True)))
+    assert run_cli("pin", "a", api=api).stderr == "a: pinned\n"
+    assert run_cli("unpin", "a", api=api).stderr == "a: unpinned\n"
+    assert api.asked == ["POST /control/models/a/pin", "POST /control/models/a/unpin"]
+    assert "ready for 1m 05s; pinned" in run_cli("ps", api=api).stdout
 
 
 def test_down_waits_until_the_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

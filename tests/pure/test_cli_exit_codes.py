@@ -21,6 +21,10 @@ CLIENT_COMMANDS = (
     ("down",),
     ("load", "chat"),
     ("unload", "chat"),
+    ("park", "chat"),
+    ("wake", "chat"),
+    ("pin", "chat"),
+    ("unpin", "chat"),
     ("cancel", "p1"),
     ("run", "chat", "Hi"),
 )
@@ -106,7 +110,7 @@ def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("word", ["load", "unload", "run", "ps", "queue", "leases"])
+@pytest.mark.parametrize("word", ["load", "unload", "park", "wake", "pin", "unpin", "run", "ps", "queue", "leases"])
 def test_an_unknown_model_is_4(word: str) -> None:
     words = [word, "caht", *(["Hi"] if word == "run" else [])]
     result = run_cli(*words, api=Canned(a_snapshot(a_model())))

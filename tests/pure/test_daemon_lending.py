@@ -228,7 +228,7 @@ def test_a_gpu_s_parts_add_up_whatever_the_driver_and_the_workers_say(
     weights, kv, work = parts
     paint = a_model("paint", 1, PAINT, EngineStats(weights_bytes=weights, kv_bytes=kv, work_bytes=work))
     shell.read(TOTAL, free, models=(paint,))
-    views = gpu_views([Reading(0), Reading(1, free_bytes=free)], [paint], shell.lending)
+    views = gpu_views([Reading(0), Reading(1, free_bytes=free)], [paint], shell.lending, 0.0)
     for view in views:
         amount = (
             view.weights_bytes,

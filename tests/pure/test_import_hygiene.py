@@ -39,6 +39,7 @@ COMMANDS = (
     ["logs"],
     ["load", "chat"],
     ["unload", "chat"],
+    ["park", "chat"],
     ["cancel", "p1"],
     ["run", "chat", "Hi"],
     ["down"],

@@ -64,7 +64,18 @@ def test_a_reply_has_as_many_words_as_asked_and_says_so() -> None:
     text, finished = reply(engine(), prompt(max_tokens=7))
     assert len(text.split()) == 7
     assert not text.startswith(" ")
-    assert finished == Finished(prompt_id="p", reason=FinishReason.LENGTH, input_tokens=2, output_tokens=7)
+    assert finished == Finished(
+        prompt_id="p", reason=FinishReason.LENGTH, input_tokens=2, output_tokens=7, service_s=finished.service_s
+    )
+
+
+def test_steps_are_counted_as_time_of_the_device_and_as_service_of_the_prompts() -> None:
+    toy = engine(step_s=0.5, sleep=lambda _: None)
+    toy.submit(prompt(prompt_id="a", max_tokens=2))
+    toy.submit(prompt(prompt_id="b", max_tokens=4))
+    ends = {output.prompt_id: output for output in run(toy) if isinstance(output, Finished)}
+    assert toy.stats().busy_s == pytest.approx(2.0)
+    assert (ends["a"].service_s, ends["b"].service_s) == (pytest.approx(0.5), pytest.approx(1.5))
 
 
 def test_a_reply_without_a_limit_ends_by_itself() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
 from aquahost.config.settings import Settings
+from aquahost.daemon.reply_so_far import ReplySoFar
 from aquahost.errors import InvalidRequestError, UnknownModelError, UnknownPromptError
 from aquahost.events import Event, EventKind
 from aquahost.messages.figures import LendingFigures
@@ -46,6 +47,7 @@ class FakeStream:
     def __init__(self, prompt_id: str, model: str, request: Request, tenant: str) -> None:
         self.prompt_id, self.model, self.request, self.tenant = prompt_id, model, request, tenant
         self.priority, self.notices, self.queue_length = 0, False, 1
+        self.reply = ReplySoFar(prompt_id)
         self.ended = False
         self.cancelled = False
         self.abandoned = asyncio.Event()
@@ -57,6 +59,14 @@ class FakeStream:
         if self.ended:
             return
         self._pending += outputs
+        for output in outputs:
+            match output:
+                case Tokens():
+                    self.reply.add_text(output.text)
+                case Progress():
+                    self.reply.come_to(output)
+                case Finished():
+                    self.reply.end(output)
         self.ended = any(isinstance(output, Finished) for output in outputs)
         self._filled.set()
 
@@ -143,6 +153,26 @@ class FakeDaemon:
     async def unload(self, name: str, drain_s: float) -> None:
         self._require(name)
         self.calls.append(("unload", name, drain_s))
+
+    def park(self, name: str) -> None:
+        self._require(name)
+        if self.refuse is not None:
+            raise self.refuse
+        self.calls.append(("park", name))
+
+    def wake(self, name: str) -> None:
+        self._require(name)
+        self.calls.append(("wake", name))
+
+    def pin(self, name: str, *, pinned: bool) -> None:
+        self._require(name)
+        self.calls.append(("pin" if pinned else "unpin", name))
+
+    def prompt_output(self, prompt_id: str) -> AsyncGenerator[Tokens | Progress | Finished]:
+        for stream in self.live:
+            if stream.prompt_id == prompt_id:
+                return stream.reply.follow()
+        raise UnknownPromptError(f"no live prompt has the id {prompt_id!r}")
 
     async def drain(self) -> None:
         self.calls.append(("drain",))

@@ -129,11 +129,11 @@ class ChunkMover:
             self._copy(move.move, sorted(move.written)).wait()
         memory = self._memory
         self._device.finish_work()
-        source, before = memory.lease_of(move.chunk), memory.tier_of(move.chunk)
+        source, before = memory.lease_of(move.chunk), memory.place_of(move.chunk)
         move.move.finish()
         self._end(move)
         memory.moved(move.chunk, move.target)
-        memory.paged[before, memory.tier_of(move.chunk)] += move.nbytes
+        memory.traffic.moved(before, memory.place_of(move.chunk), move.nbytes)
         if source is not None:
             self._returned(source, memory.chunk_bytes)
 

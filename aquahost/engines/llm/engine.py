@@ -30,7 +30,7 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
-from aquahost.messages.wire import EngineStats, Footprint, Standing
+from aquahost.messages.wire import EngineStats, Footprint, ParkingWish, Standing
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
 
@@ -65,6 +65,7 @@ class LlmEngine:
         self._failed: list[Output] = []
         self._idle_step = False
         self._steps = 0
+        self._busy_s = 0.0
         self._output_tokens = 0
         self._closed = False
 
@@ -120,6 +121,10 @@ class LlmEngine:
         if not self._desk.on_memory(message) and not self._parking.on_memory(message):
             self._tiers.on_memory(message)
 
+    def on_wish(self, wish: ParkingWish) -> None:
+        """Park, wake, pin or unpin."""
+        self._parking.on_wish(wish)
+
     def memory_reports(self) -> list[MemoryReport]:
         """Claims, demand, and what became of leases."""
         return self._desk.take_reports()
@@ -146,7 +151,9 @@ class LlmEngine:
             choices = sample(logits, [sequence.sampler for sequence in choosing])
         self._advance(plan, choosing, choices)
         self.sequences.charge_reads(plan)
-        self._scheduler.commit(plan, self._desk.clock.now_s() - began_s)
+        took_s = self._desk.clock.now_s() - began_s
+        self._busy_s += took_s
+        self._scheduler.commit(plan, took_s)
         for row, (sequence, token_id) in enumerate(zip(choosing, choices.token_ids, strict=True)):
             if token_id < 0:
                 outputs.append(self._fail(sequence))
@@ -172,8 +179,11 @@ class LlmEngine:
             work_bytes=self._workspace.nbytes,
             borrowed_bytes=memory.borrowed_chunks * memory.chunk_bytes + self._parking.borrowed_bytes,
             host_bytes=memory.mapped_host * memory.chunk_bytes + self._parking.host_bytes,
-            paged=self._tiers.paged(),
+            paged=memory.traffic.paged_figures(),
             parked=self._parking.where,
+            stuck=self._parking.stuck,
+            busy_s=self._busy_s,
+            traffic=memory.traffic.figures(),
         )
 
     def standings(self) -> list[Standing]:
@@ -238,10 +248,12 @@ class LlmEngine:
         return TokenChoice(TokenLogprob(token_id, text(token_id), top.chosen), best)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: ErrorDetail | None = None) -> Finished:
+        service_s = self._scheduler.policy.service_s(sequence.id)
         self.sequences.end(sequence)
         return Finished(
             prompt_id=sequence.id,
             reason=reason,
+            service_s=service_s,
             input_tokens=sequence.input_tokens,
             output_tokens=sequence.output_tokens,
             error=error,

@@ -15,6 +15,7 @@ from aquahost.engines.llm.block_pool import BlockPool
 from aquahost.engines.llm.block_tables import Ints
 from aquahost.engines.llm.kv_cache import KvCache
 from aquahost.engines.llm.kv_layout import KvLayout, local_kv_bytes
+from aquahost.engines.llm.kv_traffic import KvTraffic
 from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import Part
 from aquahost.units import format_bytes
@@ -69,8 +70,7 @@ class KvMemory:
         """Chunks whose memory is being exchanged; no new paging may touch them."""
         self.reserved_host = 0
         """Chunks of host memory that moves under way are going to take."""
-        self.paged: Counter[tuple[Tier, Tier]] = Counter()
-        """Bytes moved so far, by where from and to."""
+        self.traffic = KvTraffic(device.gpu_index)
         self.moves = 0
         """Chunks whose memory lies elsewhere than before, so far."""
         self._device = device
@@ -202,8 +202,9 @@ class KvMemory:
 
     def reopen(self, chunk: int) -> None:
         """Give the blocks of a closed chunk out again."""
-        tier = self.tier_of(chunk)
-        self.pool.reopen(chunk, tier, group=int(self._places[chunk]) if tier is Tier.PEER else 0)
+        place = self.place_of(chunk)
+        tier = self.traffic.tier(place)
+        self.pool.reopen(chunk, tier, group=place if tier is Tier.PEER else 0)
 
     def lease_of(self, chunk: int) -> int | None:
         """The lease that a chunk belongs to."""
@@ -214,10 +215,9 @@ class KvMemory:
         found: list[int] = np.flatnonzero(self._places == HOST).tolist()
         return found
 
-    def tier_of(self, chunk: int) -> Tier:
-        """Where a chunk's memory lies."""
-        place = self._places[chunk]
-        return Tier.HOST if place == HOST else Tier.LOCAL if chunk < self.local_chunks else Tier.PEER
+    def place_of(self, chunk: int) -> int:
+        """The GPU on which a chunk's memory lies, or -1 for the host."""
+        return int(self._places[chunk])
 
     def used_chunks(self, tier: Tier) -> int:
         """Chunks of leased or of host memory that blocks are given out of."""

@@ -20,7 +20,6 @@ from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import Part
 from aquahost.messages.memory import Demand, MemoryInstruction
-from aquahost.messages.wire import Paged
 from aquahost.scheduling.room import Room
 from aquahost.scheduling.scheduler import Scheduler
 from aquahost_cuda.check import DriverError
@@ -110,10 +109,6 @@ class KvTiers:
             self._fit_local(now_s, parked=parked)
         if not len(self._scheduler.prompts) and not self._borrowed.value:
             self._free_host()
-
-    def paged(self) -> tuple[Paged, ...]:
-        """Bytes moved so far, by where from and to."""
-        return tuple(Paged(source, target, n) for (source, target), n in sorted(self.memory.paged.items()))
 
     def close(self) -> None:
         """Unmap everything; copies under way are waited for by the device's copy engine, which must be closed first."""

@@ -147,6 +147,7 @@ class LiveSequences:
         )
         if self.tiers.leases.mover.under_way:
             self.tiers.leases.mover.note_written(self._written(slots, plan))
+        self._memory.traffic.read(loads)
         self.device.charge_reads(loads)
 
     def _written(self, slots: list[int], plan: StepPlan) -> set[int]:

@@ -215,7 +215,8 @@ class Pager:
             paging.transfer = self._device.copies.copy(paging.direction, copies, after=self._device.compute_stream)
         except DriverError as error:
             self._device.copies.synchronize()  # some of the copies may be under way
-            remote = {chunk for chunk in self._chunks(paging) if memory.tier_of(chunk) is Tier.PEER}
+            tier = memory.traffic.tier
+            remote = {chunk for chunk in self._chunks(paging) if tier(memory.place_of(chunk)) is Tier.PEER}
             raise UnreachableError(remote, error) from error
         memory.pins.update(self._chunks(paging))
 
@@ -224,8 +225,9 @@ class Pager:
         memory, residence = self._memory, paging.residence
         memory.pins.subtract(self._chunks(paging))
         for run in paging.runs:
-            ends = memory.pool.tier(run.source), memory.pool.tier(run.target)
-            memory.paged[ends] += run.blocks * memory.block_bytes
+            source, target = memory.chunk_of(run.source), memory.chunk_of(run.target)
+            nbytes = run.blocks * memory.block_bytes
+            memory.traffic.moved(memory.place_of(source), memory.place_of(target), nbytes)
         memory.pool.release(residence.move(paging.targets, keep_copies=paging.direction is Direction.IN))
         residence.saved_tokens = paging.computed
         if paging.abandoned:

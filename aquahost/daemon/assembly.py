@@ -1,0 +1,37 @@
+"""What a daemon is built of, derived from its settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aquahost.config.paths import log_name
+from aquahost.config.settings import Kind, Settings
+from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.listeners import check_socket_path
+from aquahost.daemon.supervision_limits import SupervisionLimits
+
+
+def endpoint(run_dir: Path) -> str:
+    """Where workers reach the daemon. Raises StartError if the path is too long."""
+    path = run_dir / "workers.sock"
+    check_socket_path(path)
+    return f"ipc://{path}"
+
+
+def hosted_models(settings: Settings, log_dir: Path) -> dict[str, HostedModel]:
+    """The configured models, by name."""
+    limits = SupervisionLimits(
+        heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
+        step_timeout_s=settings.host.step_timeout_s,
+        max_restarts=settings.host.max_restarts,
+    )
+    models = settings.models.items()
+    return {name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in models}
+
+
+def worker_threads(settings: Settings) -> int:
+    """torch threads of one worker: the cores (or `cpu_threads`) shared out, at least one."""
+    threads = settings.host.cpu_threads or len(os.sched_getaffinity(0))
+    workers = sum(model.kind is not Kind.TOY for model in settings.models.values())
+    return max(1, threads // max(1, workers))
