@@ -20,6 +20,7 @@ from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, S
 from aquahost_tui.model_keys import ModelKeys
 from aquahost_tui.pace import FRAME_S, Pace
 from aquahost_tui.places import PLACES
+from aquahost_tui.prompt_keys import PromptKeys
 from aquahost_tui.screens.dialogs import ConfirmDialog
 from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
 from aquahost_tui.screens.top_screen import TopScreen
@@ -29,7 +30,7 @@ from aquahost_tui.themes import DARK, LIGHT
 from aquahost_tui.widgets.tab_bar import TabBar
 
 
-class AquahostApp(ModelKeys):
+class AquahostApp(ModelKeys, PromptKeys):
     """Shows what `feed` tells and steers through `steering`."""
 
     TITLE = "aquahost"

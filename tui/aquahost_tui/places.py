@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aquahost_tui.screens.leases import LeasesScreen
 from aquahost_tui.screens.models import ModelsScreen
 from aquahost_tui.screens.overview import OverviewScreen
+from aquahost_tui.screens.prompts import PromptsScreen
 from aquahost_tui.screens.top_screen import TopScreen
 
 
@@ -28,4 +29,5 @@ PLACES = (
     Place("1", OverviewScreen, "GPUs, leases, the queue and events"),
     Place("2", ModelsScreen, "Models: load, unload, park, wake and pin them"),
     Place("3", LeasesScreen, "Leases: who lends what to whom, live and ended"),
+    Place("4", PromptsScreen, "Prompts: the queue, and one prompt's life, facts and text"),
 )

@@ -24,6 +24,11 @@ class Steering:
         self._readonly = readonly
 
     @property
+    def is_recording(self) -> bool:
+        """Whether a recording is played, and no daemon is there."""
+        return self._make_client is None
+
+    @property
     def refusal(self) -> str | None:
         """Why nothing can be steered; None where it can."""
         if self._make_client is None:

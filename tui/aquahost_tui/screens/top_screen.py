@@ -14,6 +14,7 @@ from textual.widgets import Footer
 
 from aquahost.messages.snapshot import ModelView
 from aquahost_tui.store.store import Store
+from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.widgets.absence import Absence
 from aquahost_tui.widgets.filter_bar import FilterBar
 from aquahost_tui.widgets.live_table import LiveTable
@@ -71,6 +72,12 @@ class TopScreen(Screen[None]):
     def chosen_model(self) -> ModelView | None:
         """The model that keys are about here; None lets one be picked."""
         return None
+
+    def chosen_prompt(self) -> Timeline | None:
+        """The prompt that keys are about here."""
+        table = self.main_table()
+        row = table.row if table is not None else None
+        return row if isinstance(row, Timeline) else None
 
     def action_filter(self) -> None:
         """Type a filter."""

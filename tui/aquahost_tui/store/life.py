@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.words import AT_WORK
@@ -48,7 +49,7 @@ def slices_of(timeline: Timeline) -> Slices:
             worked[-1][1] = stretch.ended_s
         else:
             worked.append([stretch.span.began_s, stretch.ended_s])
-    gaps = [later[0] - earlier[1] for earlier, later in zip(worked, worked[1:], strict=False)]
+    gaps = [later[0] - earlier[1] for earlier, later in pairwise(worked)]
     if worked:
         gaps.append(until_s(timeline) - worked[-1][1])
     count = len(worked)

@@ -220,7 +220,9 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
     def _fit_columns(self) -> None:
         # Setting the size may show or hide the scrollbar, which changes the width that is left for columns.
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows) + 1)
-        width = self.scrollable_content_region.width
+        self._lay_out(self.scrollable_content_region.width)
+
+    def _lay_out(self, width: int) -> None:
         if width != self._layout_width:
             self._layout_width = width
             self._layout = shown_columns(self._columns, width)
@@ -233,6 +235,8 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
     def render_line(self, y: int) -> Strip:
         """The titles, and below them the rows that are in view."""
         width = self.scrollable_content_region.width
+        # On a screen that was not shown before, the scrollbar is there only now.
+        self._lay_out(width)
         if y == 0:
             return Strip([Segment(self._titles(width), self.get_component_rich_style("live-table--header"))], width)
         at = self.scroll_offset.y + y - 1

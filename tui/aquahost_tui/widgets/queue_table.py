@@ -25,18 +25,23 @@ class QueueTable(LiveTable[Timeline]):
             empty="no prompts; send one with t, or: aquahost run MODEL",
             id=id,
         )
+        self.with_ended = False
+        """Whether those that ended lately are shown too."""
 
     def show(self, store: Store) -> None:
-        """Show those that are live now."""
-        self.show_rows(list(store.timelines.live.values()))
+        """Show those that are live now, and the others if they are asked for."""
+        ended = store.timelines.ended if self.with_ended else ()
+        self.show_rows([*store.timelines.live.values(), *ended])
 
 
 def _text(row: Timeline) -> str:
     view = row.view
-    return f"{view.id} {view.tenant} {view.model} {view.kind} {state_words(view.state, view.place)}"
+    return f"{view.id} {view.tenant} {view.model} {view.kind} {_state(row).text}"
 
 
 def _state(row: Timeline) -> Cell:
+    if row.ended_s is not None:
+        return Cell("ended", Tone.DIM)
     return Cell(state_words(row.view.state, row.view.place), PROMPT_TONES[row.view.state])
 
 
@@ -48,11 +53,14 @@ def _done(row: Timeline) -> Cell:
 
 
 def _line(row: Timeline) -> Cell:
-    return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position else _NONE
+    is_live = row.ended_s is None
+    return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position and is_live else _NONE
 
 
 def _next(row: Timeline) -> Cell:
     view = row.view
+    if row.ended_s is not None:
+        return _NONE
     if view.position == 0:
         return Cell("now", Tone.GOOD)
     return Cell(short_seconds(view.next_slice_s)) if view.next_slice_s else _NONE
@@ -64,7 +72,7 @@ def _first(row: Timeline) -> Cell:
 
 
 def _rate(row: Timeline) -> Cell:
-    return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s else _NONE
+    return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s and row.ended_s is None else _NONE
 
 
 def waited_s(row: Timeline) -> float:

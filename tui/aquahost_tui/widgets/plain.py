@@ -1,0 +1,18 @@
+"""Small pieces of text that several widgets show."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+
+def printable(text: str) -> str:
+    """A model's text for a terminal: without what would move the cursor or do worse."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
+
+
+def step_bar(done: int, steps: int, width: int) -> Content:
+    """How many of its steps an image or a sound has come."""
+    words = f" {done} of {steps} steps" if steps else f" {done} steps"
+    room = max(min(width - len(words), 60), 0)
+    full = min(room * done // steps, room) if steps else 0
+    return Content.assemble(("█" * full, "$success"), ("░" * (room - full), "$foreground-disabled"), words)
