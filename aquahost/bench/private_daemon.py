@@ -57,8 +57,9 @@ def private_environment(inherited: Mapping[str, str], folder: Path) -> dict[str,
 
 
 @contextmanager
-def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
-    """Start a daemon with these models (None: the packaged demo), wait until they are ready, stop it at the end.
+def private_daemon(models_yaml: str | Path | None) -> Iterator[PrivateDaemon]:
+    """Start a daemon with these models, or with this file as it is (None: the packaged demo), wait until they are
+    ready, stop it at the end.
 
     Raises StartError with the command's own words if it does not come up.
     """
@@ -66,7 +67,9 @@ def private_daemon(models_yaml: str | None) -> Iterator[PrivateDaemon]:
         folder = Path(name)
         env = private_environment(os.environ, folder)
         what = ["--demo"]
-        if models_yaml is not None:
+        if isinstance(models_yaml, Path):
+            what = ["--models", str(models_yaml.absolute())]
+        elif models_yaml is not None:
             path = folder / "models.yaml"
             path.write_text(f"host: {{driver: emulated}}\n{models_yaml}")
             what = ["--models", str(path)]

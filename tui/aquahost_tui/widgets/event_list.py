@@ -24,6 +24,8 @@ _TONES = {
     EventKind.PROMPTS_STRANDED: Tone.WARN,
     EventKind.MODEL_READY: Tone.GOOD,
 }
+_KIND_WIDTH = 72
+"""Columns from which there is room for the kind's name."""
 
 
 class EventList(Widget):
@@ -47,14 +49,16 @@ class EventList(Widget):
 
     def render(self) -> Content:
         """Time, kind and message; a line each."""
-        lines = [_line(event, self.size.width) for event in self._events[-max(self.size.height, 1) :]]
+        width = self.size.width
+        shown = self._events[-max(self.size.height, 1) :]
+        lines = [event_line(event, with_kind=width >= _KIND_WIDTH).truncate(width, ellipsis=True) for event in shown]
         return Content("\n").join(lines) if lines else Content.styled("no events yet", "$foreground-muted")
 
 
-def _line(event: Event, width: int) -> Content:
-    clock = event.at.partition("T")[2][:8]
-    tone = _TONES.get(event.kind, Tone.PLAIN)
-    line = Content.assemble(
-        (f"{clock} ", "$foreground-muted"), (f"{event.kind:<17}", tone.variable), (" " + event.message, "")
-    )
-    return line.truncate(width, ellipsis=True)
+def event_line(event: Event, *, with_kind: bool) -> Content:
+    """Time, kind and message; without the kind's name, the message has its colour."""
+    clock = (event.at.partition("T")[2][:8] + " ", "$foreground-muted")
+    colour = _TONES.get(event.kind, Tone.PLAIN).variable
+    if not with_kind:
+        return Content.assemble(clock, (event.message, colour))
+    return Content.assemble(clock, (f"{event.kind:<18} ", colour), event.message)
