@@ -42,7 +42,9 @@ def _text(row: Timeline) -> str:
 def _state(row: Timeline) -> Cell:
     if row.ended_s is not None:
         return Cell("ended", Tone.DIM)
-    return Cell(state_words(row.view.state, row.view.place), PROMPT_TONES[row.view.state])
+    # "GPU 2, GPU 6, host" is told as "GPU 2,6,host": there is little room.
+    place = row.view.place.replace(", GPU ", ",").replace(", ", ",")
+    return Cell(state_words(row.view.state, place), PROMPT_TONES[row.view.state])
 
 
 def _done(row: Timeline) -> Cell:
@@ -81,7 +83,7 @@ def waited_s(row: Timeline) -> float:
 
 
 _COLUMNS: tuple[Column[Timeline], ...] = (
-    Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id, Tone.DIM), sort=lambda row: row.view.id),
+    Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id[:8], Tone.DIM), sort=lambda row: row.view.id),
     Column(title="TENANT", width=8, cell=lambda row: Cell(row.view.tenant), sort=lambda row: row.view.tenant, drop=5),
     Column(title="MODEL", width=9, cell=lambda row: Cell(row.view.model), sort=lambda row: row.view.model),
     Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, row.view.place), grows=True),
