@@ -187,7 +187,7 @@ def _stats(name: str, tick: int, prompts: int) -> EngineStats:
         running=12 if is_chat else 0,
         suspended=max(prompts - 27, 0) if is_chat else 0,
         steps=tick * 60,
-        output_tokens=tick * (620 if is_chat else 40) if _KINDS[name] == "llm" else 0,
+        output_tokens=tick * (620 if is_chat else 40) if has_kv else 0,
         weights_bytes=0 if is_parked else (14 - _HOMES[name]) * GIB,
         kv_bytes=20 * GIB if has_kv else 0,
         kv_blocks=10_240 if has_kv else 0,

@@ -8,6 +8,7 @@ from aquahost_tui.screens.leases import LeasesScreen
 from aquahost_tui.screens.models import ModelsScreen
 from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.prompts import PromptsScreen
+from aquahost_tui.screens.tenants import TenantsScreen
 from aquahost_tui.screens.top_screen import TopScreen
 
 
@@ -30,4 +31,5 @@ PLACES = (
     Place("2", ModelsScreen, "Models: load, unload, park, wake and pin them"),
     Place("3", LeasesScreen, "Leases: who lends what to whom, live and ended"),
     Place("4", PromptsScreen, "Prompts: the queue, and one prompt's life, facts and text"),
+    Place("5", TenantsScreen, "Tenants: shares of device time against weights"),
 )

@@ -25,10 +25,20 @@ class ModelsScreen(TopScreen):
 
     NAME = "models"
     BINDINGS: ClassVar[list[BindingType]] = [
+        # The first two are the app's own; here they stand before other keys of the app.
+        Binding("l", "app.load", "Load", id="models.load", tooltip="Load the model under the cursor"),
         Binding(
-            "z", "app.park", "Park", id="models.park", tooltip="Send the model's weights away until its next prompt"
+            "u", "app.unload", "Unload", id="models.unload", tooltip="Unload the model under the cursor; asks first"
         ),
-        Binding("w", "app.wake", "Wake", id="models.wake", tooltip="Bring the weights of a parked model back"),
+        Binding(
+            "z",
+            "app.park",
+            "Park/wake",
+            id="models.park",
+            key_display="z/w",
+            tooltip="Send the model's weights away until its next prompt",
+        ),
+        Binding("w", "app.wake", "Wake", id="models.wake", show=False, tooltip="Bring a parked model's weights back"),
         Binding("i", "app.pin", "Pin", id="models.pin", tooltip="Never park the model, or let it be parked again"),
     ]
 

@@ -11,6 +11,7 @@ from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import LeaseView, ModelState, Snapshot
 from aquahost_tui.store.lease_history import LeaseHistory
 from aquahost_tui.store.series import Rate, Series
+from aquahost_tui.store.tenant_shares import TenantShares
 from aquahost_tui.store.timelines import Timelines
 
 MOST_EVENTS = 2000
@@ -48,6 +49,7 @@ class Store:
         self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self.timelines = Timelines()
         self.leases = LeaseHistory()
+        self.tenants = TenantShares()
         self.utilisation: dict[int, Series] = {}
         """Of each GPU, from 0 to 1."""
         self.traffic: dict[int, Series] = {}
@@ -63,6 +65,7 @@ class Store:
         self.snapshot, self.at_s, self.trouble = snapshot, at_s, None
         self.timelines.take(snapshot.prompts, at_s)
         self.leases.take(snapshot.leases, at_s)
+        self.tenants.take(snapshot.tenants, at_s)
         flows = traffic_of_gpus(snapshot)
         for gpu in snapshot.gpus:
             self.utilisation.setdefault(gpu.index, Series()).add(at_s, gpu.utilisation or 0.0)
@@ -109,7 +112,7 @@ class Store:
         )
 
     def _begin_anew(self) -> None:
-        self.timelines, self.leases = Timelines(), LeaseHistory()
+        self.timelines, self.leases, self.tenants = Timelines(), LeaseHistory(), TenantShares()
         self.utilisation, self.traffic, self._token_rates = {}, {}, {}
         self.tokens = Series()
         self.events.clear()

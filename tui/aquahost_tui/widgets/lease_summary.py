@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from textual.content import Content
 from textual.widget import Widget
 
-from aquahost.messages.snapshot import LeaseState, LeaseView, Snapshot
+from aquahost.messages.snapshot import LeaseView, Snapshot
+from aquahost.units import format_bytes
 from aquahost_tui.store.store import Store
 from aquahost_tui.widgets.cells import short_bytes
 
@@ -33,7 +34,9 @@ class LeaseSummary(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        """Both lines, cut where they are too long."""
+        """Both lines, cut where they are too long; a single one is wrapped."""
+        if len(self._lines) == 1:
+            return self._lines[0]
         width = self.content_size.width
         return Content("\n").join(line.truncate(width, ellipsis=True) for line in self._lines)
 
@@ -46,15 +49,15 @@ def _lines(store: Store, snapshot: Snapshot) -> list[Content]:
     recalled = sum(lease.recalled_bytes for lease in leases)
     count = "1 lease" if len(leases) == 1 else f"{len(leases)} leases"
     head = Content.assemble(
-        (f"{short_bytes(sum(lease.nbytes for lease in leases))} lent", "bold $text-warning"),
+        (f"{format_bytes(sum(lease.nbytes for lease in leases))} lent", "bold $text-warning"),
         (f" in {count}", "$foreground-muted"),
     )
     if recalled:
-        wanted = sum(lease.state is LeaseState.RECALLING for lease in leases)
-        head = Content.assemble(head, (f", {short_bytes(recalled)} of it wanted back from {wanted}", "$text-warning"))
+        head = Content.assemble(head, (f", {short_bytes(recalled)} of it wanted back", "$text-warning"))
     if late := [lease for lease in leases if lease.deadline_in_s is not None and lease.deadline_in_s < 0]:
         head = Content.assemble(head, "  ", (f" {len(late)} LATE ", "bold $background on $error"))
-    head = Content.assemble(head, (f"; {len(store.leases.ended)} ended lately", "$foreground-muted"))
+    if store.leases.ended:
+        head = Content.assemble(head, (f"; {len(store.leases.ended)} ended lately", "$foreground-muted"))
     ends = Content.assemble(
         ("by ", "$foreground-muted"),
         _sums(leases, lambda lease: f"GPU {lease.donor}"),

@@ -46,10 +46,14 @@ class LeaseTable(LiveTable[LeaseRow]):
             _COLUMNS,
             key=lambda row: row.record.view.id,
             text=_text,
-            sort_by="ENDED",
-            empty="no leases so far; GPUs lend once a model needs more memory than its own GPU has",
+            sort_by="DUE/ENDED",
+            empty="no leases so far",
             id=id,
         )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing more to tell of a lease than its row does."""
+        return action != "choose"
 
     def show(self, store: Store) -> None:
         """Show those that are live now, and those that ended lately."""
@@ -102,41 +106,42 @@ def _recalled(row: LeaseRow) -> Cell:
     return Cell(short_bytes(nbytes), Tone.WARN if row.is_live else Tone.DIM) if nbytes else _NONE
 
 
-def _due(row: LeaseRow) -> Cell:
+def _when(row: LeaseRow) -> Cell:
+    if row.ended_ago_s is not None:
+        return Cell(f"{short_seconds(row.ended_ago_s)} ago", Tone.DIM)
     due_s = row.record.view.deadline_in_s
-    if due_s is None or not row.is_live:
+    if due_s is None:
         return _NONE
     return Cell(f"due in {due_s:.1f} s", Tone.WARN) if due_s >= 0 else Cell(f"LATE {-due_s:.1f} s", Tone.BAD)
+
+
+def _urgency(row: LeaseRow) -> tuple[int, float]:
+    """What is due soonest first, then all that is live, then what ended last."""
+    if row.ended_ago_s is not None:
+        return 2, row.ended_ago_s
+    due_s = row.record.view.deadline_in_s
+    return (1, float(row.record.view.id)) if due_s is None else (0, due_s)
 
 
 def _rate(row: LeaseRow) -> Cell:
     return Cell(short_rate(row.bytes_per_s)) if row.bytes_per_s else _NONE
 
 
-def _ended(row: LeaseRow) -> Cell:
-    return (
-        Cell("live", Tone.GOOD) if row.ended_ago_s is None else Cell(f"{short_seconds(row.ended_ago_s)} ago", Tone.DIM)
-    )
-
-
 _COLUMNS: tuple[Column[LeaseRow], ...] = (
-    Column(title="ID", width=4, cell=lambda row: _plain(row, str(row.record.view.id)),
+    Column(title="ID", width=3, cell=lambda row: _plain(row, str(row.record.view.id)),
            sort=lambda row: row.record.view.id, right=True),
     Column(title="DONOR", width=12, cell=_donor, sort=lambda row: row.record.view.donor, grows=True),
     Column(title="BORROWER", width=12, cell=_borrower,
            sort=lambda row: (row.record.view.borrower_gpu, row.record.view.borrower), grows=True),
-    Column(title="NOW", width=5, cell=_now, right=True,
+    Column(title="NOW", width=5, cell=_now, right=True, grows=True,
            sort=lambda row: row.record.view.nbytes if row.is_live else None),
-    Column(title="MOST", width=5, cell=lambda row: _plain(row, short_bytes(row.record.most_bytes)),
-           sort=lambda row: row.record.most_bytes, right=True, drop=3),
+    Column(title="MOST", width=6, cell=lambda row: _plain(row, short_bytes(row.record.most_bytes)),
+           sort=lambda row: row.record.most_bytes, right=True, drop=3, grows=True),
     Column(title="STATE", width=9, cell=_state, sort=lambda row: row.state),
-    Column(title="HELD", width=5, cell=lambda row: _plain(row, short_seconds(row.record.held_s)),
-           sort=lambda row: row.record.held_s, right=True),
-    Column(title="RECALLED", width=8, cell=_recalled,
-           sort=lambda row: row.record.view.recalled_bytes, right=True, drop=4),
-    Column(title="DUE", width=12, cell=_due, sort=lambda row: row.record.view.deadline_in_s if row.is_live else None,
-           right=True),
-    Column(title="TRAFFIC", width=8, cell=_rate, sort=lambda row: row.bytes_per_s, right=True, drop=2),
-    Column(title="ENDED", width=10, cell=_ended, sort=lambda row: -1.0 if row.ended_ago_s is None else row.ended_ago_s,
-           right=True, drop=1),
+    Column(title="HELD", width=6, cell=lambda row: _plain(row, short_seconds(row.record.held_s)),
+           sort=lambda row: row.record.held_s, right=True, grows=True),
+    Column(title="RECALLED", width=9, cell=_recalled,
+           sort=lambda row: row.record.view.recalled_bytes, right=True, drop=4, grows=True),
+    Column(title="TRAFFIC", width=7, cell=_rate, sort=lambda row: row.bytes_per_s, right=True, drop=1, grows=True),
+    Column(title="DUE/ENDED", width=12, cell=_when, sort=_urgency, right=True, grows=True),
 )  # fmt: skip
