@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aquahost_tui.screens.leases import LeasesScreen
+from aquahost_tui.screens.links import LinksScreen
+from aquahost_tui.screens.logs import LogsScreen
 from aquahost_tui.screens.models import ModelsScreen
 from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.prompts import PromptsScreen
@@ -32,4 +34,6 @@ PLACES = (
     Place("3", LeasesScreen, "Leases: who lends what to whom, live and ended"),
     Place("4", PromptsScreen, "Prompts: the queue, and one prompt's life, facts and text"),
     Place("5", TenantsScreen, "Tenants: shares of device time against weights"),
+    Place("6", LinksScreen, "Links: which GPUs reach each other, how fast, and what goes between them"),
+    Place("7", LogsScreen, "Logs: events, and what the daemon and each model's worker wrote"),
 )

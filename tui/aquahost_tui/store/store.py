@@ -10,6 +10,7 @@ from aquahost.events import Event
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import LeaseView, ModelState, Snapshot
 from aquahost_tui.store.lease_history import LeaseHistory
+from aquahost_tui.store.pair_traffic import PairTraffic
 from aquahost_tui.store.series import Rate, Series
 from aquahost_tui.store.tenant_shares import TenantShares
 from aquahost_tui.store.timelines import Timelines
@@ -54,6 +55,8 @@ class Store:
         """Of each GPU, from 0 to 1."""
         self.traffic: dict[int, Series] = {}
         """Of each GPU with others and with the host, both directions, in bytes/s."""
+        self.pairs = PairTraffic()
+        """Of each two ends of a link."""
         self.tokens = Series()
         """Output tokens a second of all models."""
         self._token_rates: dict[str, Rate] = {}
@@ -66,6 +69,7 @@ class Store:
         self.timelines.take(snapshot.prompts, at_s)
         self.leases.take(snapshot.leases, at_s)
         self.tenants.take(snapshot.tenants, at_s)
+        self.pairs.take(snapshot.flows, at_s)
         flows = traffic_of_gpus(snapshot)
         for gpu in snapshot.gpus:
             self.utilisation.setdefault(gpu.index, Series()).add(at_s, gpu.utilisation or 0.0)
@@ -114,7 +118,7 @@ class Store:
     def _begin_anew(self) -> None:
         self.timelines, self.leases, self.tenants = Timelines(), LeaseHistory(), TenantShares()
         self.utilisation, self.traffic, self._token_rates = {}, {}, {}
-        self.tokens = Series()
+        self.tokens, self.pairs = Series(), PairTraffic()
         self.events.clear()
 
 

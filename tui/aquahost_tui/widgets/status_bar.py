@@ -46,7 +46,8 @@ def _pieces(store: Store, title: str) -> list[Content]:
     if snapshot is not None and snapshot.driver == "emulated":
         pieces.append(Content.styled(" EMULATED ", "bold $background on $warning"))
     if store.trouble is not None:
-        pieces.append(Content.styled(" reconnecting ", "bold $background on $error"))
+        words = " no daemon " if snapshot is None else " reconnecting "
+        pieces.append(Content.styled(words, "bold $background on $error"))
     if store.paused:
         pieces.append(Content.styled(" PAUSED ", "bold $background on $accent"))
     if title:
