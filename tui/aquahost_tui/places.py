@@ -12,6 +12,7 @@ from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.prompts import PromptsScreen
 from aquahost_tui.screens.tenants import TenantsScreen
 from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.screens.try_model import TryScreen
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +37,5 @@ PLACES = (
     Place("5", TenantsScreen, "Tenants: shares of device time against weights"),
     Place("6", LinksScreen, "Links: which GPUs reach each other, how fast, and what goes between them"),
     Place("7", LogsScreen, "Logs: events, and what the daemon and each model's worker wrote"),
+    Place("t", TryScreen, "Try a model: chat, or make an image or a sound"),
 )

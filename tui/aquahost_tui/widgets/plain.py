@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from aquahost_tui.widgets.loading import progress_bar
+
+_MOST_BAR = 60
+
 
 def printable(text: str) -> str:
     """A model's text for a terminal: without what would move the cursor or do worse."""
@@ -13,6 +17,5 @@ def printable(text: str) -> str:
 def step_bar(done: int, steps: int, width: int) -> Content:
     """How many of its steps an image or a sound has come."""
     words = f" {done} of {steps} steps" if steps else f" {done} steps"
-    room = max(min(width - len(words), 60), 0)
-    full = min(room * done // steps, room) if steps else 0
-    return Content.assemble(("█" * full, "$success"), ("░" * (room - full), "$foreground-disabled"), words)
+    bar = progress_bar(done / steps if steps else 0.0, max(min(width - len(words), _MOST_BAR), 0))
+    return Content.assemble((bar, "$text-success"), words)

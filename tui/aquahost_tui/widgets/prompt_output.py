@@ -28,7 +28,7 @@ class PromptOutput(VerticalScroll):
 
     DEFAULT_CSS = """
     PromptOutput { height: 1fr; scrollbar-size-vertical: 1; }
-    PromptOutput Static { height: auto; }
+    PromptOutput Static { height: auto; min-height: 100%; }
     """
 
     def __init__(self, id: str | None = None) -> None:
@@ -38,6 +38,7 @@ class PromptOutput(VerticalScroll):
         self._settle: Timer | None = None
         self._text = ""
         self._note = ""
+        self._drawn = Content("")
 
     def compose(self) -> ComposeResult:
         """The text."""
@@ -118,4 +119,6 @@ class PromptOutput(VerticalScroll):
             cut = "… " if len(self._text) > MOST_SHOWN else ""
             note = ("\n" if self._text and self._note else "") + self._note
             content = Content.assemble(cut + self._text[-MOST_SHOWN:], (note, "$foreground-muted"))
-        self.query_one(Static).update(content)
+        if content != self._drawn:
+            self._drawn = content
+            self.query_one(Static).update(content)
