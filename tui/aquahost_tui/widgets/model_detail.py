@@ -69,19 +69,19 @@ class ModelDetail(Widget):
             return [Content.styled("no model is chosen", "$foreground-muted")]
         room = max(width - _LABEL, 1)
         found = []
-        for label, said in _said(self._model, min(room, _BAR)):
+        for label, said in _said(self._model, room):
             for number, line in enumerate(said.wrap(room)):
                 head = label if number == 0 else ""
                 found.append(Content.assemble((f"{head:<{_LABEL}}", "$foreground-muted"), line))
         return found
 
 
-def _said(model: ModelView, bar: int) -> Iterator[Line]:
-    """Everything there is to say, the most important first."""
+def _said(model: ModelView, room: int) -> Iterator[Line]:
+    """Everything there is to say in lines of `room` cells, the most important first."""
     stats = model.stats or EngineStats()
     yield "state", _state(model)
     if model.state is ModelState.LOADING:
-        yield "loading", _loading(model, bar)
+        yield "loading", _loading(model, min(room, _BAR))
     if model.reason is not None:
         failed = model.state is ModelState.FAILED
         yield (
@@ -92,10 +92,10 @@ def _said(model: ModelView, bar: int) -> Iterator[Line]:
         yield "stuck", Content.styled(f"cannot come back: {stats.stuck}", "$text-warning")
     if model.stats is not None:
         yield "prompts", _prompts(model, stats)
-        yield from _memory(stats, bar)
+        yield from _memory(stats, room)
         yield "work", _work(stats)
         if stats.paged:
-            yield "paged", _paged(stats.paged)
+            yield "paged", _paged(stats.paged, room)
     if model.footprint is not None:
         yield "runs as", _footprint(model)
     yield "source", Content(model.source)
@@ -141,7 +141,7 @@ def _prompts(model: ModelView, stats: EngineStats) -> Content:
     )  # fmt: skip
 
 
-def _memory(stats: EngineStats, bar: int) -> Iterator[Line]:
+def _memory(stats: EngineStats, room: int) -> Iterator[Line]:
     """A bar of all the memory that the model has, a legend with bytes, and how full its KV memory is."""
     parts = [
         (WEIGHTS, stats.weights_bytes),
@@ -152,14 +152,14 @@ def _memory(stats: EngineStats, bar: int) -> Iterator[Line]:
     ]
     parts = [(part, nbytes) for part, nbytes in parts if nbytes]
     if parts:
-        cells = divide([nbytes for _, nbytes in parts], bar)
+        cells = divide([nbytes for _, nbytes in parts], min(room, _BAR))
         drawn = [(part.glyph * count, part.colour) for (part, _), count in zip(parts, cells, strict=True)]
         yield "memory", Content.assemble(*drawn)
         legend = [
             Content.assemble((part.glyph, part.colour), (f" {part.name} ", "$foreground-muted"), short_bytes(nbytes))
             for part, nbytes in parts
         ]
-        yield "", Content("  ").join(legend)
+        yield "", _packed(legend, room)
     if stats.kv_used_bytes:
         blocks = f", {stats.kv_blocks_free:,} of {stats.kv_blocks:,} own blocks free" if stats.kv_blocks else ""
         yield "KV in use", Content(f"{format_bytes(stats.kv_used_bytes)}, wherever it lies{blocks}")
@@ -171,7 +171,7 @@ def _work(stats: EngineStats) -> Content:
     return Content(f"{stats.steps:,} steps{tokens}{busy}")
 
 
-def _paged(paged: tuple[Paged, ...]) -> Content:
+def _paged(paged: tuple[Paged, ...], room: int) -> Content:
     moves = [
         Content.assemble(
             (
@@ -183,7 +183,18 @@ def _paged(paged: tuple[Paged, ...]) -> Content:
         for move in paged
         if move.nbytes
     ]
-    return Content("  ·  ").join(moves) if moves else Content.styled("nothing yet", "$foreground-muted")
+    return _packed(moves, room) if moves else Content.styled("nothing yet", "$foreground-muted")
+
+
+def _packed(pieces: list[Content], room: int) -> Content:
+    """Pieces side by side, as many in each line as there is room for; none is torn apart."""
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        if lines[-1].cell_length + 2 + piece.cell_length <= room:
+            lines[-1] = lines[-1] + "  " + piece
+        else:
+            lines.append(piece)
+    return Content("\n").join(lines)
 
 
 def _footprint(model: ModelView) -> Content:
