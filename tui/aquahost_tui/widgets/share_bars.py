@@ -63,7 +63,7 @@ class ShareBars(Widget):
         drawn = []
         for name, share, count in zip([*names, ""], [*shares, rest], cells, strict=True):
             colour = colours.get(name, "$foreground-muted")
-            drawn.append((_inside(name or "others", share, count), f"bold $background on {colour}"))
+            drawn.append((_inside(name or "others", share, count), f"bold auto on {colour}"))
         return Content.assemble(*drawn)
 
 
