@@ -35,6 +35,7 @@ MEASURES = {
     "engine": Measure("aquahost.bench.engine:measure_engine", "The language engine against model.generate."),
     "stream": Measure("aquahost.bench.stream_cost:measure_stream_cost", "What a streamed token costs the daemon."),
     "serving": Measure("aquahost.bench.serving:measure_serving", "A burst of prompts over HTTP, and one stream."),
+    "top": Measure("aquahost.bench.top:measure_top", "What the terminal UI costs beside a thousand prompts."),
     "paging": Measure("aquahost.bench.paging:measure_paging", "How fast prompts are paged out and in."),
     "overlap": Measure("aquahost.bench.overlap:measure_overlap", "What paging costs the steps beside it."),
     "recall": Measure("aquahost.bench.recall:measure_recall", "How soon a donor has its memory back."),

@@ -33,7 +33,7 @@ async def test_the_most_important_is_shown_at_any_size(size: tuple[int, int]) ->
             "● chat ready",
             "24 run 72 paged",
             "paged to GPU",
-            "lease.recalled",
+            "GPU 2 wants",
             "36G/80G",
             "16G←2,4,6",
         ):

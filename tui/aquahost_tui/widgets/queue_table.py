@@ -54,6 +54,10 @@ def _done(row: Timeline) -> Cell:
     return Cell(f"{view.steps_done or 0}/{view.steps or '?'}")
 
 
+def _progress(row: Timeline) -> int:
+    return row.view.output_tokens + (row.view.steps_done or 0)
+
+
 def _line(row: Timeline) -> Cell:
     is_live = row.ended_s is None
     return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position and is_live else _NONE
@@ -89,12 +93,13 @@ _COLUMNS: tuple[Column[Timeline], ...] = (
     Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, row.view.place), grows=True),
     Column(title="IN", width=5, cell=lambda row: Cell(str(row.view.input_tokens)),
            sort=lambda row: row.view.input_tokens, right=True, drop=8),
-    Column(title="DONE", width=6, cell=_done, right=True, sort=lambda row: row.view.output_tokens + (row.view.steps_done or 0)),
+    Column(title="DONE", width=6, cell=_done, right=True, sort=_progress),
     Column(title="TOK/S", width=6, cell=_rate, sort=lambda row: row.rate.per_s, right=True),
     Column(title="TTFT", width=6, cell=_first, sort=lambda row: row.view.first_token_s, right=True),
     Column(title="SERVICE", width=7, cell=lambda row: Cell(short_seconds(row.view.service_s)),
            sort=lambda row: row.view.service_s, right=True, drop=3),
-    Column(title="WAIT", width=5, cell=lambda row: Cell(short_seconds(waited_s(row))), sort=waited_s, right=True, drop=4),
+    Column(title="WAIT", width=5, cell=lambda row: Cell(short_seconds(waited_s(row))),
+           sort=waited_s, right=True, drop=4),
     Column(title="AGE", width=5, cell=lambda row: Cell(short_seconds(row.view.age_s)),
            sort=lambda row: row.view.age_s, right=True),
     Column(title="LINE", width=5, cell=_line, sort=lambda row: row.view.position, right=True, drop=6),
