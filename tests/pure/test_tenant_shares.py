@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aquahost.messages.snapshot import TenantView
-from aquahost_tui.store.tenant_shares import OVER_S, TenantShares
+from aquahost_tui.store.tenant_shares import OVER_S, ModelWork, TenantShares
 
 
 def tenant(name: str, service_s: float, *, weight: float = 1.0, live: int = 1, tokens: int = 0) -> TenantView:
@@ -83,3 +83,18 @@ def test_tokens_per_second_of_each_tenant() -> None:
         shares.take([tenant("gold", 0.0, tokens=second * 100)], float(second))
     assert shares.tokens_per_s("gold") == pytest.approx(100.0)
     assert shares.tokens_per_s("nobody") == 0.0
+
+
+def test_weights_hold_among_the_tenants_of_one_model() -> None:
+    """gold and web share one model by their weights, and web has another one alone: nobody is treated unfairly."""
+    shares = TenantShares()
+    for second in range(11):
+        works = [
+            ModelWork("chat", 1.0 * second, frozenset({"gold", "web"})),
+            ModelWork("story", 1.0 * second, frozenset({"web"})),
+            ModelWork("idle", 5.0, frozenset()),
+        ]
+        shares.take([tenant("gold", 0.75 * second, weight=3.0), tenant("web", 1.25 * second)], float(second), works)
+    found = shares.shares()
+    assert (found["gold"].deserved, found["gold"].had) == pytest.approx((0.375, 0.375))
+    assert found["web"].surplus == pytest.approx(0.0)

@@ -12,7 +12,7 @@ from aquahost.messages.snapshot import LeaseView, ModelState, Snapshot
 from aquahost_tui.store.lease_history import LeaseHistory
 from aquahost_tui.store.pair_traffic import PairTraffic
 from aquahost_tui.store.series import Rate, Series
-from aquahost_tui.store.tenant_shares import TenantShares
+from aquahost_tui.store.tenant_shares import ModelWork, TenantShares
 from aquahost_tui.store.timelines import Timelines
 
 MOST_EVENTS = 2000
@@ -68,7 +68,7 @@ class Store:
         self.snapshot, self.at_s, self.trouble = snapshot, at_s, None
         self.timelines.take(snapshot.prompts, at_s)
         self.leases.take(snapshot.leases, at_s)
-        self.tenants.take(snapshot.tenants, at_s)
+        self.tenants.take(snapshot.tenants, at_s, _works(snapshot))
         self.pairs.take(snapshot.flows, at_s)
         flows = traffic_of_gpus(snapshot)
         for gpu in snapshot.gpus:
@@ -120,6 +120,18 @@ class Store:
         self.utilisation, self.traffic, self._token_rates = {}, {}, {}
         self.tokens, self.pairs = Series(), PairTraffic()
         self.events.clear()
+
+
+def _works(snapshot: Snapshot) -> list[ModelWork]:
+    """What each model has computed, and for whom."""
+    tenants: dict[str, set[str]] = {}
+    for prompt in snapshot.prompts:
+        tenants.setdefault(prompt.model, set()).add(prompt.tenant)
+    return [
+        ModelWork(model.name, model.stats.busy_s, frozenset(tenants.get(model.name, ())))
+        for model in snapshot.models
+        if model.stats is not None
+    ]
 
 
 def traffic_of_gpus(snapshot: Snapshot) -> Mapping[int, float]:

@@ -18,8 +18,8 @@ class Share:
     """One tenant's share of all device time, from 0 to 1."""
 
     deserved: float
-    """By weight, of the device time of the last `OVER_S` in which it had live prompts; while nobody had any device
-    time, its weight among those that have live prompts now."""
+    """By weight, of each model's device time of the last `OVER_S` in which it had live prompts there; while nobody had
+    any device time, its weight among those that have live prompts now."""
     had: float
     """Of the last `OVER_S`."""
     since_start: float
@@ -29,6 +29,17 @@ class Share:
     def surplus(self) -> float:
         """What it had beyond what it deserved; negative where it had less."""
         return self.had - self.deserved
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWork:
+    """What a model has computed, and for whom: weights hold among the tenants of one model."""
+
+    model: str
+    busy_s: float
+    """Device seconds since it was loaded."""
+    tenants: frozenset[str]
+    """Those with live prompts."""
 
 
 @dataclass(slots=True)
@@ -54,12 +65,14 @@ class TenantShares:
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
         self._views: Sequence[TenantView] = ()
+        self._works: Mapping[str, ModelWork] = {}
 
-    def take(self, views: Sequence[TenantView], at_s: float) -> None:
-        """The tenants at this instant."""
+    def take(self, views: Sequence[TenantView], at_s: float, works: Sequence[ModelWork] = ()) -> None:
+        """The tenants at this instant; without `works`, as if all were served by one model."""
         before = {view.name: view for view in self._views}
         # A prompt's device time is told while it lives or as it ends: who had prompts before is who could be served.
         weights = _live_weights(list(before.values())) or _live_weights(views)
+        weights = self._weights_of(views, works) or weights
         served_s = sum(max(view.service_s - before[view.name].service_s, 0.0) for view in views if view.name in before)
         for view in views:
             account = self._accounts.setdefault(view.name, _Account())
@@ -67,6 +80,7 @@ class TenantShares:
             account.tokens.add(at_s, view.output_tokens)
             _mark(account.marks, at_s, view.service_s, account.deserved_s)
         self._views = views
+        self._works = {work.model: work for work in works}
 
     def tokens_per_s(self, tenant: str) -> float:
         """Output tokens a second of a tenant's prompts."""
@@ -87,6 +101,23 @@ class TenantShares:
                 since_start=view.service_s / total_s if total_s > 0 else 0.0,
             )
         return found
+
+    def _weights_of(self, views: Sequence[TenantView], works: Sequence[ModelWork]) -> dict[str, float]:
+        """Each tenant's share by weight of what the models have computed since the last snapshot."""
+        weight_of = {view.name: view.weight for view in views}
+        found: dict[str, float] = {}
+        computed_s = 0.0
+        for work in works:
+            before = self._works.get(work.model)
+            served = {name for name in (before or work).tenants if name in weight_of} or (work.tenants & set(weight_of))
+            spent_s = work.busy_s - before.busy_s if before is not None else 0.0
+            total = sum(weight_of[name] for name in served)
+            if spent_s <= 0 or total <= 0:
+                continue
+            computed_s += spent_s
+            for name in served:
+                found[name] = found.get(name, 0.0) + spent_s * weight_of[name] / total
+        return {name: deserved_s / computed_s for name, deserved_s in found.items()}
 
 
 def _live_weights(views: Sequence[TenantView]) -> dict[str, float]:
