@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual import events, work
 from textual.actions import SkipAction
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from aquahost.clock import SystemClock
 from aquahost.errors import AquahostError
+from aquahost_tui import palette
 from aquahost_tui.feeds.feed import Feed
+from aquahost_tui.help_text import key_sections, meaning_sections
 from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame
 from aquahost_tui.model_keys import ModelKeys
 from aquahost_tui.pace import FRAME_S, Pace
 from aquahost_tui.places import PLACES
 from aquahost_tui.prompt_keys import PromptKeys
 from aquahost_tui.screens.dialogs import ConfirmDialog
+from aquahost_tui.screens.help import HelpScreen
 from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
@@ -69,6 +75,7 @@ class AquahostApp(ModelKeys, PromptKeys):
         for place in PLACES:
             self.install_screen(place.screen(self._feed.title, names), place.name)
         self.push_screen(PLACES[0].name)
+        self.call_after_refresh(lambda: self._check_room(self.size))
         threading.Thread(target=self._feed.run, args=(self.post_message,), name="feed", daemon=True).start()
         self.set_interval(FRAME_S, self._draw_news)
 
@@ -137,8 +144,13 @@ class AquahostApp(ModelKeys, PromptKeys):
         self.call_after_refresh(self.draw)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Say so where there is too little room; that screen goes away by itself."""
-        if is_too_small(event.size) and not isinstance(self.screen, TooSmallScreen):
+        """Say so where there is too little room."""
+        self._check_room(event.size)
+
+    def _check_room(self, size: Size) -> None:
+        # The screen that says so goes away by itself. Before the first place is there, it would lie under it.
+        said = any(isinstance(screen, TooSmallScreen) for screen in self.screen_stack)
+        if is_too_small(size) and not said and self.place() is not None:
             self.push_screen(TooSmallScreen())
 
     def action_interrupt(self) -> None:
@@ -147,6 +159,16 @@ class AquahostApp(ModelKeys, PromptKeys):
         if typed or self.screen.get_selected_text():
             raise SkipAction
         self.exit()
+
+    def action_help(self) -> None:
+        """Show every key that works here, and what colours and states mean."""
+        place = self.place()
+        if place is not None and self.screen is place:
+            self.push_screen(HelpScreen(place.NAME, key_sections(place), meaning_sections()))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the command palette offers."""
+        return palette.commands(self)
 
     def action_pause(self) -> None:
         """Hold updates back, or let them go on."""

@@ -34,7 +34,7 @@ class TooSmallScreen(ModalScreen[None]):
         """Tell the size it has now, or go away."""
         if is_too_small(event.size):
             self.query_one(Static).update(_words(event.size))
-        else:
+        elif self.is_current:  # a size may be told twice, and whatever is on top would be dismissed
             self.dismiss()
 
 

@@ -36,6 +36,14 @@ class TopScreen(Screen[None]):
             tooltip="Show only rows with certain words",
             key_display="/",
         ),
+        Binding(
+            "question_mark,f1",
+            "app.help",
+            "Help",
+            id="screen.help",
+            tooltip="All keys, and what colours and states mean",
+            key_display="?",
+        ),
         Binding("escape", "back", "Back", id="screen.back", show=False, tooltip="Drop the filter, or go back"),
     ]
 
