@@ -63,7 +63,7 @@ class Turn:
         if self.end is not None:
             parts += [f"{self.end.output_tokens} tokens", *self._rate(self.end.output_tokens)]
         if self.first_s is not None:
-            parts.append(f"first {'step' if self.step else 'token'} after {format_seconds(self.first_s - self.sent_s)}")
+            parts.append(f"first after {format_seconds(self.first_s - self.sent_s)}")
         if self.end is not None:
             parts += [f"{self.end.input_tokens} tokens in", f"ended: {self.end.finish_reason}"]
         if self.media is not None:
