@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from typing import Annotated
 
@@ -11,13 +11,18 @@ import msgspec
 from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from aquahost.api.contract import Daemon
 from aquahost.api.event_stream import EVENT_STREAM, StreamedResponse, text_reply
 from aquahost.api.front import Front
+from aquahost.api.http_protocol import UNREAD
 from aquahost.api.replies import SSE_HEADERS, sse_event
 from aquahost.events import Event
 from aquahost.messages.prompts import Finished, FinishReason, Progress, Tokens
+
+LOOK_AGAIN_S = 0.02
+"""Between two looks whether a slow reader has taken what it was sent."""
 
 
 class OutputText(msgspec.Struct, frozen=True):
@@ -53,7 +58,7 @@ def add_watch_routes(app: FastAPI, front: Front) -> None:
         """Server-sent events: a `snapshot` at once and then so many a second, and each `event` numbered above `after`
         as it happens. Whoever reads slowly gets fewer snapshots."""
         front.gate.require_control(request.scope)
-        return StreamedResponse(_watched(daemon, 1 / per_s, after), SSE_HEADERS)
+        return StreamedResponse(_watched(daemon, 1 / per_s, after, _unread_of(request.scope)), SSE_HEADERS)
 
     async def output(request: Request, prompt_id: str) -> Response:
         """Server-sent events of a live prompt: its `text` so far and then new text, or each `step` of an image or a
@@ -73,16 +78,25 @@ def add_watch_routes(app: FastAPI, front: Front) -> None:
         )
 
 
-async def _watched(daemon: Daemon, period_s: float, after: int) -> AsyncGenerator[bytes]:
-    """Nothing is made ahead: a snapshot is taken when it is due and the reader has taken what came before."""
+def _unread_of(scope: Scope) -> Callable[[], int]:
+    """Tells how much of the reply its reader has still to take."""
+    extension = (scope.get("extensions") or {}).get(UNREAD)
+    return extension["bytes"] if extension is not None else lambda: 0
+
+
+async def _watched(daemon: Daemon, period_s: float, after: int, unread: Callable[[], int]) -> AsyncGenerator[bytes]:
+    """Nothing is made ahead: a snapshot is taken once it is due and the reader has taken what came before."""
     loop = asyncio.get_running_loop()
-    due_s = loop.time()
     events = daemon.events(after)
     coming: asyncio.Future[Event | None] | None = None
+    due_s = loop.time() + period_s
+    yield sse_event("snapshot", daemon.snapshot())
     try:
         while True:
             now_s = loop.time()
-            if now_s >= due_s:
+            if now_s >= due_s and unread():
+                due_s = now_s + LOOK_AGAIN_S
+            elif now_s >= due_s:
                 due_s = max(due_s + period_s, now_s)
                 yield sse_event("snapshot", daemon.snapshot())
                 continue

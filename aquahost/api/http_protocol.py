@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import termios
+from array import array
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+UNREAD = "aquahost.unread"
+"""The ASGI extension whose "bytes" tells how much of the reply lies in buffers, for all this side knows."""
 _OFFER = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
@@ -41,6 +46,7 @@ class ApiHttpProtocol(HttpToolsProtocol):
             raise SecondRequestError
         self._in_message = True
         super().on_message_begin()
+        self.scope["extensions"] = {UNREAD: {"bytes": self._unread_bytes}}
 
     def on_message_complete(self) -> None:
         """The request has come whole."""
@@ -53,6 +59,15 @@ class ApiHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             super().send_400_response(msg)
+
+    def _unread_bytes(self) -> int:
+        """What the client has not read yet, on a Unix socket; over TCP, what its system has not acknowledged."""
+        waiting = array("i", [0])
+        try:
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
+        except OSError:  # it is closed
+            return 0
+        return waiting[0] + self.transport.get_write_buffer_size()
 
     @property
     def _answering(self) -> bool:

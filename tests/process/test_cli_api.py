@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from api_server import ApiServer, wait_until
@@ -59,6 +62,18 @@ def test_watch(client: Client, daemon: FakeDaemon) -> None:
     wait_until(lambda: ("events closed",) in daemon.calls)
     with pytest.raises(InvalidRequestError, match="per_s"):
         next(client.watch(per_s=1000))
+
+
+def test_a_watcher_that_stops_reading_finds_no_backlog(client: Client, daemon: FakeDaemon) -> None:
+    made = itertools.count()
+    snapshot = daemon.snapshot
+    daemon.snapshot = lambda: msgspec.structs.replace(snapshot(), pid=next(made))  # type: ignore[method-assign]
+    watching = client.watch(per_s=30, after_seq=2)
+    for _ in range(3):
+        next(watching)
+    time.sleep(1.0)
+    assert next(made) <= 6
+    watching.close()  # type: ignore[attr-defined]
 
 
 def test_prompt_output(client: Client, daemon: FakeDaemon) -> None:

@@ -175,6 +175,9 @@ def test_a_lease_is_taken_under_load_and_recalled_when_an_image_is_asked_for(hos
     assert donor.lent_bytes == snapshot.gpus[0].borrowed_bytes == lent_bytes
     parts = (donor.weights_bytes, donor.kv_bytes, donor.work_bytes, donor.lent_bytes, donor.other_bytes)
     assert sum(parts) + donor.free_bytes == donor.total_bytes
+    flows = host.wait(lambda s: s.flows, "traffic").flows
+    assert {frozenset((flow.source, flow.target)) for flow in flows} == {frozenset((0, 1))}
+    assert all(flow.bytes_per_s > 0 for flow in flows)
     listed = host.run("leases")
     assert {(lease["donor"], lease["borrower"]) for lease in listed} == {(1, "chat")}
     assert "mapped" in {lease["state"] for lease in listed}
