@@ -45,6 +45,8 @@ COMMANDS = (
     ["down"],
     ["ps", "--help"],
     ["run", "--help"],
+    ["top", "--help"],
+    ["tui", "--help"],
 )
 
 
@@ -77,6 +79,14 @@ def test_help_imports_no_command_and_no_client() -> None:
     light = {"main", "lazy", "exits", "output", "surroundings"}
     assert {name for name in modules if name.startswith("aquahost.cli.")} == {f"aquahost.cli.{name}" for name in light}
     assert not modules & {"httpx", "aquahost.client", "yaml"}
+
+
+def test_the_terminal_ui_imports_nothing_of_models_nor_of_the_daemon() -> None:
+    probe = "import sys, aquahost_tui.run, aquahost_tui.frame; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    modules = set(done.stdout.split())
+    assert "textual" in modules
+    assert not modules & (FORBIDDEN - {"textual", "asyncio", *ANSWERED_BY_HTTPX})
 
 
 @pytest.mark.parametrize("module", ["aquahost", "aquahost.client", "aquahost.cli.main", "aquahost.messages.snapshot"])
