@@ -78,3 +78,8 @@ def test_no_time_or_no_room(began_s: float, ended_s: float, width: int) -> None:
 @pytest.mark.parametrize(("span_s", "step_s"), [(1.0, 0.1), (12.0, 2), (60.0, 10), (1e5, 10800)])
 def test_marks_are_at_round_times(span_s: float, step_s: float) -> None:
     assert tick_step_s(span_s, 100, 10) == step_s
+
+
+def test_it_waits_while_it_takes_no_part_in_steps() -> None:
+    assert lived((W, ""), (F, ""), (R, ""), (S, "GPU 4"), (S, "GPU 4"), (R, "")).waited_s == 2.0 + 1.0 + 2.0
+    assert lived((R, ""), (R, ""), (S, "host"), (R, "")).waited_s == 1.0

@@ -70,7 +70,7 @@ async def test_all_of_a_prompt_is_told_at_any_size(size: tuple[int, int]) -> Non
             "#4, its turn in about 350ms",
             "164 tokens out, 19 in",
             "14.0 tokens/s",
-            "11.6 s, 9.1 s of it waiting",
+            "11.6 s, ",
             "2.5 s of device time (22%)",
             "3, mean 1.0s, longest gap 3.0s",
             "chat (text) on GPU 0",

@@ -47,7 +47,7 @@ class PromptsScreen(TopScreen):
     def body(self) -> Iterable[Widget]:
         """The table, and the parts of the detail."""
         yield _boxed(Vertical(QueueTable("queue"), id="prompts-box"), "prompts")
-        yield _boxed(Vertical(PromptLife("life"), id="life-box"), "no prompt")
+        yield _boxed(Vertical(PromptLife("life"), id="life-box"), "")
         yield Horizontal(
             _boxed(VerticalScroll(PromptFacts("facts"), id="facts-box", can_focus=False), "facts"),
             _boxed(Vertical(PromptOutput("output"), id="output-box"), "output"),
@@ -138,7 +138,8 @@ class PromptsScreen(TopScreen):
     def _show_chosen(self) -> None:
         timeline = self._timeline()
         life = self.query_one(PromptLife)
-        title = "no prompt"
+        self.set_class(timeline is None, "-none")
+        title = ""
         if timeline is not None:
             what = "its whole life" if life.is_whole else f"its last {LAST_S:.0f} s"
             title = f"{timeline.view.id} · {what}{' · ended' if timeline.ended_s is not None else ''}"

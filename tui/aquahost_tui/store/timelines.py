@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import PromptView
+from aquahost.messages.words import AT_WORK
 from aquahost_tui.store.series import Rate
 
 MOST_SPANS = 400
@@ -33,10 +34,16 @@ class Timeline:
     spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MOST_SPANS))
     rate: Rate = field(default_factory=Rate)
     """Tokens, or steps, a second."""
+    waited_s: float = 0.0
+    """How long it was seen to take no part in steps, and from its acceptance on where it had not begun by then."""
     ended_s: float | None = None
 
     def note(self, view: PromptView, at_s: float) -> None:
         """How it stands now."""
+        if not self.spans and view.state is PromptState.WAITING:
+            self.waited_s = view.age_s
+        elif self.spans and self.spans[-1].state not in AT_WORK:
+            self.waited_s += at_s - self.seen_s
         self.view, self.seen_s = view, at_s
         place = view.place if view.state is PromptState.SUSPENDED else ""
         if not self.spans or (self.spans[-1].state, self.spans[-1].place) != (view.state, place):

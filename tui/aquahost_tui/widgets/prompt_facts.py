@@ -13,7 +13,6 @@ from aquahost_tui.store.life import Slices, slices_of
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.widgets.cells import PROMPT_TONES, Tone, short_seconds
-from aquahost_tui.widgets.queue_table import waited_s
 
 _ENDS = (EventKind.PROMPT_FINISHED, EventKind.PROMPT_CANCELLED, EventKind.PROMPT_FAILED)
 _NAME_WIDTH = 12
@@ -59,7 +58,7 @@ def facts_of(timeline: Timeline, store: Store) -> list[Fact]:
         ("done", _done(view), Tone.PLAIN),
         ("speed", _speed(timeline), Tone.PLAIN),
         ("first after", format_seconds(view.first_token_s) if view.first_token_s is not None else "–", Tone.PLAIN),
-        ("age", f"{format_seconds(view.age_s)}, {format_seconds(waited_s(timeline))} of it waiting", Tone.PLAIN),
+        ("age", f"{format_seconds(view.age_s)}, {format_seconds(timeline.waited_s)} of it waiting", Tone.PLAIN),
         ("computed", f"{format_seconds(view.service_s)} of device time{_share(view)}", Tone.PLAIN),
         ("slices", _slices(slices_of(timeline)), Tone.PLAIN),
         ("model", _model(view, store), Tone.PLAIN),
@@ -123,8 +122,8 @@ def _model(view: PromptView, store: Store) -> str:
 def _slices(slices: Slices) -> str:
     if not slices.count:
         return "none seen yet"
-    mean, gap = short_seconds(slices.mean_s), short_seconds(slices.longest_gap_s)
-    return f"{slices.count}, mean {mean}, longest gap {gap}"
+    gap = f", longest gap {short_seconds(slices.longest_gap_s)}" if slices.longest_gap_s else ""
+    return f"{slices.count}, mean {short_seconds(slices.mean_s)}{gap}"
 
 
 def _times(count: int) -> str:

@@ -81,11 +81,6 @@ def _rate(row: Timeline) -> Cell:
     return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s and row.ended_s is None else _NONE
 
 
-def waited_s(row: Timeline) -> float:
-    """Time that it has lived without being computed."""
-    return max(row.view.age_s - row.view.service_s, 0.0)
-
-
 _COLUMNS: tuple[Column[Timeline], ...] = (
     Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id[:8], Tone.DIM), sort=lambda row: row.view.id),
     Column(title="TENANT", width=8, cell=lambda row: Cell(row.view.tenant), sort=lambda row: row.view.tenant, drop=5),
@@ -98,8 +93,8 @@ _COLUMNS: tuple[Column[Timeline], ...] = (
     Column(title="TTFT", width=6, cell=_first, sort=lambda row: row.view.first_token_s, right=True),
     Column(title="SERVICE", width=7, cell=lambda row: Cell(short_seconds(row.view.service_s)),
            sort=lambda row: row.view.service_s, right=True, drop=3),
-    Column(title="WAIT", width=5, cell=lambda row: Cell(short_seconds(waited_s(row))),
-           sort=waited_s, right=True, drop=4),
+    Column(title="WAIT", width=5, cell=lambda row: Cell(short_seconds(row.waited_s)),
+           sort=lambda row: row.waited_s, right=True, drop=4),
     Column(title="AGE", width=5, cell=lambda row: Cell(short_seconds(row.view.age_s)),
            sort=lambda row: row.view.age_s, right=True),
     Column(title="LINE", width=5, cell=_line, sort=lambda row: row.view.position, right=True, drop=6),
