@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from aquahost.bench.figures import Figure, at_most
@@ -31,6 +31,7 @@ _WATCHED_S = 15.0
 _KEYS = 40
 _PATIENCE_S = 20.0
 _CODES = re.compile(rb"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
+_SORTED = re.compile("([A-Z/]+)[▲▼]".encode())
 _TOY = f"""scheduler: {{max_batch: 256}}
 models:
   toy: {{kind: toy, max_queue: {_PROMPTS}, toy: {{load_s: 0, step_s: 500ms}}}}
@@ -46,13 +47,20 @@ def measure_top() -> list[Figure]:
         before_s, began_s = cpu_s(terminal.pid), time.monotonic()
         terminal.read_for(_WATCHED_S)
         share = (cpu_s(terminal.pid) - before_s) / (time.monotonic() - began_s)
-        times_s = sorted(terminal.time_key() for _ in range(_KEYS))
+        sorting_s = sorted(terminal.time_sorting() for _ in range(_KEYS))
+        filter_s = sorted(terminal.time_filter() for _ in range(_KEYS))
     load = f"{_PROMPTS} live prompts, {_PER_S} updates/s, {_WIDTH}x{_HEIGHT}"
     return [
         at_most("CPU of the terminal UI, of one core", share * 100, "%", 30, note=load),
-        at_most("from a key to its answer, median", statistics.median(times_s) * 1e3, "ms", 50, note=load),
-        Figure(name="from a key to its answer, slowest", value=times_s[-1] * 1e3, unit="ms", note=f"of {_KEYS}"),
+        *_times("sort by the next column", sorting_s),
+        *_times("open the filter", filter_s),
     ]
+
+
+def _times(what: str, times_s: Sequence[float]) -> list[Figure]:
+    """Of one key, pressed many times."""
+    slowest = f"slowest of {len(times_s)}: {times_s[-1] * 1e3:.0f} ms"
+    return [at_most(f"from a key to its answer: {what}", statistics.median(times_s) * 1e3, "ms", 50, note=slowest)]
 
 
 class _Terminal:
@@ -102,7 +110,20 @@ class _Terminal:
                 raise StartError(f"the terminal UI never showed {text.decode()!r}: {self._seen[-300:]!r}")
             self._read(1.0)
 
-    def time_key(self) -> float:
+    def time_sorting(self) -> float:
+        """Seconds from "." until another column's title has the arrow."""
+        self.read_for(0.15)
+        before = _SORTED.findall(_CODES.sub(b"", self._seen))[-1]
+        began_s = time.monotonic()
+        os.write(self._master, b".")
+        ends_s = began_s + _PATIENCE_S
+        while _SORTED.findall(_CODES.sub(b"", self._seen[-20_000:]))[-1:] in ([], [before]):
+            if time.monotonic() > ends_s:
+                raise StartError("the terminal UI never sorted its table")
+            self._read(1.0)
+        return time.monotonic() - began_s
+
+    def time_filter(self) -> float:
         """Seconds from "/" to the filter's own words; the filter is closed again."""
         self.read_for(0.15)
         self._seen = b""

@@ -61,7 +61,7 @@ class FrameApp(AquahostApp):
     """The app without what only keys and mouse need."""
 
     CSS = """
-    TabBar, Footer { display: none; }
+    TabBar, KeyBar { display: none; }
     LiveTable > .live-table--cursor { background: transparent; text-style: none; }
     """
 

@@ -10,13 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from aquahost.messages.snapshot import ModelView
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.widgets.absence import Absence
 from aquahost_tui.widgets.filter_bar import FilterBar
+from aquahost_tui.widgets.key_bar import KeyBar
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.status_bar import StatusBar
 from aquahost_tui.widgets.tab_bar import TabBar
@@ -66,7 +66,7 @@ class TopScreen(Screen[None]):
             yield from self.body()
             yield Absence(self._feed_title)
         yield FilterBar()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def show(self, store: Store) -> None:
         """Show the store in every view."""

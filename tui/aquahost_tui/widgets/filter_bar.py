@@ -10,10 +10,16 @@ from textual.widgets import Input
 
 
 class FilterBar(Input):
-    """Hidden until it is asked for; posts every change, and closes with Enter (keeps the filter) or Esc (drops it)."""
+    """Hidden until it is asked for, and then above the places' names, so that nothing else moves.
+
+    Posts every change, and closes with Enter (keeps the filter) or Esc (drops it).
+    """
 
     DEFAULT_CSS = """
-    FilterBar { display: none; height: 1; border: none; padding: 0 1; background: $boost; }
+    FilterBar {
+        display: none; layer: overlay; dock: right; margin: 1 0 0 0; width: 58; max-width: 70%; height: 1;
+        border: none; padding: 0 1; background: $primary-muted;
+    }
     FilterBar:focus { border: none; background-tint: $foreground 0%; }
     FilterBar.-open { display: block; }
     """
