@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _USUAL_SIZE = (120, 40)
 _MOST_CELLS = 500
-_SIXTEEN_COLOURS = "ansi-dark"
-"""The theme for terminals that have no other colours."""
 
 ReadonlyOption = Annotated[bool, typer.Option("--readonly", help="Only watch: nothing can be loaded or cancelled.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Write one picture to stdout and exit.")]
@@ -141,4 +139,6 @@ def _fitting_theme() -> str | None:
     """A theme of 16 colours where the terminal has no more; None where the usual one does."""
     from rich.console import Console
 
-    return _SIXTEEN_COLOURS if Console().color_system == "standard" else None
+    from aquahost_tui.themes import SIXTEEN
+
+    return SIXTEEN.name if Console().color_system == "standard" else None

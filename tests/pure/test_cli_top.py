@@ -93,7 +93,7 @@ def test_without_a_terminal_it_says_what_to_use_instead(recording: Path) -> None
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--theme", "pink"), "there is no theme pink; there are: aquahost-dark, aquahost-light, ansi-dark"),
+        (("--theme", "pink"), "there is no theme pink; there are: aquahost-dark, aquahost-light, aquahost-16"),
         (("--once", "--size", "wide"), "write columns x lines, like 160x50"),
         (("--once", "--size", "10x5"), "must be from 64x16 to 500x500"),
         (("--once", "--size", "9999x50"), "must be from 64x16 to 500x500"),

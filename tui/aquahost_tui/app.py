@@ -32,7 +32,7 @@ from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.store import Store
-from aquahost_tui.themes import DARK, LIGHT
+from aquahost_tui.themes import DARK, LIGHT, SIXTEEN
 from aquahost_tui.widgets.tab_bar import TabBar
 
 
@@ -68,7 +68,7 @@ class AquahostApp(ModelKeys, PromptKeys):
 
     def on_mount(self) -> None:
         """Begin to listen and to draw."""
-        for theme in (DARK, LIGHT):
+        for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
         self.theme = self._theme_wish or DARK.name
         names = [(place.key, place.name) for place in PLACES]

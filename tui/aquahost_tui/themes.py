@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
@@ -32,8 +34,18 @@ LIGHT = Theme(
     panel="#e3e9ef",
     dark=False,
 )
+SIXTEEN = replace(
+    BUILTIN_THEMES["ansi-dark"],
+    name="aquahost-16",
+    accent="ansi_magenta",  # Textual's is that of success, which would make paged prompts look like running ones
+    foreground="ansi_white",
+    background="ansi_black",
+    surface="ansi_black",
+    panel="ansi_black",
+)
+"""For terminals that have no other colours."""
 
 
 def theme_names() -> list[str]:
     """Every theme that can be chosen, ours first."""
-    return [DARK.name, LIGHT.name, *sorted(BUILTIN_THEMES)]
+    return [DARK.name, LIGHT.name, SIXTEEN.name, *sorted(BUILTIN_THEMES)]
