@@ -49,8 +49,9 @@ types: install-dev
 floors: install-dev
 	$(BIN)/lint-imports --no-cache
 
-unit: install-dev
-	$(BIN)/pytest -q
+unit: install-dev  ## all tests; those with processes of their own one after the other
+	$(BIN)/pytest -q -n 2 --dist worksteal --ignore tests/process
+	$(BIN)/pytest -q tests/process
 
 bench: install-dev  ## measure every figure in docs/benchmarks.md (about ten minutes; close everything else)
 	$(BIN)/aquahost bench all -o json

@@ -19,8 +19,8 @@ from aquahost.clock import SystemClock
 from aquahost.messages.snapshot import Snapshot
 from aquahost_tui.feeds.recording import Recorder
 
-PER_S = 5.0
-ENDS_S = 64.0
+PER_S = 4.0
+ENDS_S = 56.0
 TOPICS = ("a fox", "the sea", "an old clock", "two rivers", "a red kite", "winter", "a lost key", "the moon")
 
 
