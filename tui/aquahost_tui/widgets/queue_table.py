@@ -42,9 +42,10 @@ def _text(row: Timeline) -> str:
 def _state(row: Timeline) -> Cell:
     if row.ended_s is not None:
         return Cell("ended", Tone.DIM)
-    # "GPU 2, GPU 6, host" is told as "GPU 2,6,host": there is little room.
-    place = row.view.place.replace(", GPU ", ",").replace(", ", ",")
-    return Cell(state_words(row.view.state, place), PROMPT_TONES[row.view.state])
+    words = state_words(row.view.state, row.view.place)
+    if ", " in row.view.place:  # several places are told in few letters: "paged→2,6,host"
+        words = words.replace(" to GPU ", "→").replace(" to ", "→").replace(", GPU ", ",").replace(", ", ",")
+    return Cell(words, PROMPT_TONES[row.view.state])
 
 
 def _done(row: Timeline) -> Cell:
