@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
 import msgspec
 import pytest
 
 from aquahost_tui.app import AquahostApp
-from aquahost_tui.messages import FeedBroke, FeedEnded
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame
 from aquahost_tui.widgets.filter_bar import FilterBar
 from aquahost_tui.widgets.gpu_card import GpuCard
 from aquahost_tui.widgets.lease_map import LeaseMap
 from aquahost_tui.widgets.queue_table import QueueTable
-from made_host import snapshot
+from made_host import events, snapshot
 from tui_host import StillFeed, made_app, settle, text_of, until_shown
 
 
@@ -140,6 +141,26 @@ async def test_a_lost_daemon_is_told_and_the_last_picture_stays() -> None:
         assert "● chat ready" in text_of(app)
         await settle(pilot)
         assert "reconnecting" not in text_of(app)
+
+
+async def test_the_events_of_a_daemon_that_was_started_anew_are_kept() -> None:
+    app = made_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.post_message(SnapshotCame(msgspec.structs.replace(snapshot(1), run_id="another"), 50.0))
+        app.post_message(EventCame(events(1)[0]))
+        await until_shown(pilot, lambda: [event.seq for event in app.store.events] == [1])
+
+
+async def test_one_can_leave_while_something_slow_is_done() -> None:
+    app, done = made_app(), threading.Event()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.steer(lambda: str(done.wait(60)))
+        await pilot.press("q")
+        await until_shown(pilot, lambda: not app.is_running)
+    assert any(thread.name == "steering" and thread.daemon for thread in threading.enumerate())
+    done.set()
 
 
 async def test_the_end_of_a_recording_is_told() -> None:

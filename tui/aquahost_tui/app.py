@@ -7,21 +7,20 @@ import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from textual import events, work
+from textual import events
 from textual.actions import SkipAction
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input
-from textual.worker import get_current_worker
 
 from aquahost.clock import SystemClock
 from aquahost.errors import AquahostError
 from aquahost_tui import palette
 from aquahost_tui.feeds.feed import Feed
 from aquahost_tui.help_text import key_sections, meaning_sections
-from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame, Steered
 from aquahost_tui.model_keys import ModelKeys
 from aquahost_tui.pace import FRAME_S, Pace
 from aquahost_tui.places import PLACES
@@ -90,7 +89,8 @@ class AquahostApp(ModelKeys, PromptKeys):
         self._newest = message
 
     def on_event_came(self, message: EventCame) -> None:
-        """Keep it."""
+        """Keep it; after what came before it, which may be the first snapshot of another daemon."""
+        self._take_newest()
         self.store.note(message.event)
         self._is_dirty = True
 
@@ -118,13 +118,17 @@ class AquahostApp(ModelKeys, PromptKeys):
 
     def draw(self) -> None:
         """Show how things stand, on the screen one is at."""
-        if self._newest is not None:
-            self.store.take(self._newest.snapshot, self._newest.at_s)
-            self._newest = None
+        self._take_newest()
         place = self.place()
         if place is not None and place.is_mounted:
             self._is_dirty = False
             place.show(self.store)
+
+    def _take_newest(self) -> None:
+        if self._newest is not None:
+            self.store.take(self._newest.snapshot, self._newest.at_s)
+            self._newest = None
+            self._is_dirty = True
 
     def _draw_news(self) -> None:
         has_news = self._is_dirty or self._newest is not None
@@ -191,11 +195,16 @@ class AquahostApp(ModelKeys, PromptKeys):
         if yes:
             self._do(deed)
 
-    @work(thread=True, group="steering")
     def _do(self, deed: Callable[[], str]) -> None:
+        # Not a worker of Textual's: unloading may take a minute, and one can leave meanwhile.
+        threading.Thread(target=self._try, args=(deed,), name="steering", daemon=True).start()
+
+    def _try(self, deed: Callable[[], str]) -> None:
         try:
-            words, severity = deed(), "information"
+            self.post_message(Steered(deed(), failed=False))
         except AquahostError as error:
-            words, severity = str(error), "error"
-        if not get_current_worker().is_cancelled:
-            self.call_from_thread(self.notify, words, severity=severity)
+            self.post_message(Steered(str(error), failed=True))
+
+    def on_steered(self, message: Steered) -> None:
+        """Tell what came of it."""
+        self.notify(message.words, severity="error" if message.failed else "information")

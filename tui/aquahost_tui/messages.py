@@ -1,4 +1,4 @@
-"""What a feed tells the app. A snapshot in the queue is dropped for a newer one: late screens are worse than few."""
+"""What threads tell the app. A snapshot in the queue is dropped for a newer one: late screens are worse than few."""
 
 from __future__ import annotations
 
@@ -55,3 +55,12 @@ class FeedFailed(Message):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+class Steered(Message):
+    """Something was done, or could not be; in words."""
+
+    def __init__(self, words: str, *, failed: bool) -> None:
+        super().__init__()
+        self.words = words
+        self.failed = failed
