@@ -47,8 +47,8 @@ def queue(
     STATE is waiting, prefilling, running or suspended; of a suspended prompt whose KV has gone elsewhere it says where:
     paged to GPU 3, paged to host.
 
-    DONE counts tokens written, or steps of all steps. SERVICE is the device time a prompt has had, AGE the time since
-    it came.
+    DONE counts tokens written, of those asked for, or steps of all steps. SERVICE is the device time a prompt has had,
+    AGE the time since it came.
 
     LINE is its place in line, 1 being next, and NEXT an estimate of when it is its turn: now, or in so long. A dash
     means that it is not known, or that the prompt is in no line.
@@ -95,7 +95,7 @@ def _row(prompt: PromptView) -> list[Cell | str]:
 def _done(prompt: PromptView) -> str:
     if prompt.kind in ("image", "audio"):
         return f"{prompt.steps_done or 0}/{prompt.steps or '?'}"
-    return str(prompt.output_tokens)
+    return f"{prompt.output_tokens}/{prompt.max_tokens}" if prompt.max_tokens else str(prompt.output_tokens)
 
 
 def _next(prompt: PromptView) -> str:

@@ -19,6 +19,7 @@ from aquahost.messages.prompts import (
     PromptState,
     Request,
     StateChanged,
+    TextRequest,
     Tokens,
 )
 from aquahost.messages.snapshot import PromptView
@@ -191,3 +192,7 @@ def _kind(request: Request) -> str:
     if isinstance(request, ImageRequest):
         return "image"
     return "audio" if isinstance(request, AudioRequest) else "text"
+
+
+def _max_tokens(request: Request) -> int | None:
+    return request.sampling.max_tokens if isinstance(request, TextRequest) else None

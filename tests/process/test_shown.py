@@ -153,6 +153,7 @@ def test_queue_shows_who_runs_and_who_waits(cli: CliProcess) -> None:
         assert all(len(row) <= 80 for row in rows)
         runs, *_ = queue(cli)
         assert runs["service_s"] > 0
+        assert runs["max_tokens"] == ENDLESS
         assert {"place", "position", "next_slice_s", "state", "output_tokens"} <= set(runs)
     finally:
         for process in asking:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+import aquahost_tui
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import LeaseState, ModelState
 from aquahost_tui.help_text import LEASE_MEANINGS, MODEL_MEANINGS, PROMPT_MEANINGS
@@ -163,3 +166,16 @@ async def test_a_feed_that_failed_ends_the_app_with_the_reason() -> None:
         await pilot.pause()
     assert app.failure == "cannot write x: No space left on device"
     assert app.return_code == 1
+
+
+def test_every_binding_of_ours_has_an_id_and_a_tooltip() -> None:
+    found: list[Any] = []
+    for module in pkgutil.walk_packages(aquahost_tui.__path__, "aquahost_tui."):
+        for one in vars(importlib.import_module(module.name)).values():
+            if isinstance(one, type) and one.__module__ == module.name:
+                found += vars(one).get("BINDINGS", [])
+    assert len(found) > 50
+    assert [binding for binding in found if not (binding.id and binding.tooltip)] == []
+    # One key may have several meanings by place; an id has one.
+    ids = {binding.id: binding.action for binding in found}
+    assert all(ids[binding.id] == binding.action for binding in found)

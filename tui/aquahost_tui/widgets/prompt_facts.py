@@ -99,7 +99,8 @@ def _position(timeline: Timeline) -> str:
 
 def _done(view: PromptView) -> str:
     if view.kind == "text":
-        return f"{view.output_tokens} tokens out, {view.input_tokens} in"
+        asked = f" of {view.max_tokens}" if view.max_tokens else ""
+        return f"{view.output_tokens}{asked} tokens out, {view.input_tokens} in"
     return f"{view.steps_done or 0} of {view.steps or '?'} steps"
 
 

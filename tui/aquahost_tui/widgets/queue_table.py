@@ -51,7 +51,7 @@ def _state(row: Timeline) -> Cell:
 def _done(row: Timeline) -> Cell:
     view = row.view
     if view.kind == "text":
-        return Cell(str(view.output_tokens))
+        return Cell(f"{view.output_tokens}/{view.max_tokens}" if view.max_tokens else str(view.output_tokens))
     return Cell(f"{view.steps_done or 0}/{view.steps or '?'}")
 
 
@@ -83,13 +83,13 @@ def _rate(row: Timeline) -> Cell:
 
 
 _COLUMNS: tuple[Column[Timeline], ...] = (
-    Column(title="PROMPT", width=9, cell=lambda row: Cell(row.view.id[:8], Tone.DIM), sort=lambda row: row.view.id),
+    Column(title="PROMPT", width=8, cell=lambda row: Cell(row.view.id[:8], Tone.DIM), sort=lambda row: row.view.id),
     Column(title="TENANT", width=8, cell=lambda row: Cell(row.view.tenant), sort=lambda row: row.view.tenant, drop=5),
     Column(title="MODEL", width=9, cell=lambda row: Cell(row.view.model), sort=lambda row: row.view.model),
     Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, row.view.place), grows=True),
     Column(title="IN", width=5, cell=lambda row: Cell(str(row.view.input_tokens)),
            sort=lambda row: row.view.input_tokens, right=True, drop=8),
-    Column(title="DONE", width=6, cell=_done, right=True, sort=_progress),
+    Column(title="DONE", width=9, cell=_done, right=True, sort=_progress),
     Column(title="TOK/S", width=6, cell=_rate, sort=lambda row: row.rate.per_s, right=True),
     Column(title="TTFT", width=6, cell=_first, sort=lambda row: row.view.first_token_s, right=True),
     Column(title="SERVICE", width=7, cell=lambda row: Cell(short_seconds(row.view.service_s)),
