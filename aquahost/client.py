@@ -22,6 +22,7 @@ from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data, ss
 E = TypeVar("E", TextChunk, MediaEvent)
 
 _ANSWER_TIMEOUT_S = 10.0
+WATCH_SILENCE_S = 10.0
 _PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -101,8 +102,10 @@ class Client:
 
     def watch(self, per_s: float = 4.0, after_seq: int = 0) -> Iterator[Snapshot | Event]:
         """A snapshot at once and then so many a second, fewer where they are read more slowly; among them the events
-        numbered above `after_seq` and new ones as they happen. Until the daemon ends."""
-        with self._daemon.stream("GET", "/control/watch", params={"per_s": per_s, "after": after_seq}) as reply:
+        numbered above `after_seq` and new ones as they happen. Until the daemon ends; one that says nothing for
+        several snapshots' time, and at least `WATCH_SILENCE_S`, is taken to hang (UnreachableError)."""
+        params, silence_s = {"per_s": per_s, "after": after_seq}, max(WATCH_SILENCE_S, 4 / per_s)
+        with self._daemon.stream("GET", "/control/watch", params=params, silence_s=silence_s) as reply:
             for name, data in sse_events(reply.iter_bytes()):
                 if name == b"snapshot":
                     yield decoded(data, Snapshot)

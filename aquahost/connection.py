@@ -71,9 +71,12 @@ class Connection:
         return reply
 
     @contextmanager
-    def stream(self, method: str, path: str, *, body: Any = None, params: Any = None) -> Iterator[httpx.Response]:
-        """A reply as it comes, however long that takes."""
-        timeout = httpx.Timeout(None, connect=self._timeout_s)
+    def stream(
+        self, method: str, path: str, *, body: Any = None, params: Any = None, silence_s: float | None = None
+    ) -> Iterator[httpx.Response]:
+        """A reply as it comes, however long that takes; with `silence_s`, one that says nothing for so long has
+        failed."""
+        timeout = httpx.Timeout(None, connect=self._timeout_s, read=silence_s)
         with (
             self._reachable(),
             self._http.stream(

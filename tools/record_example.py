@@ -40,7 +40,7 @@ def record(daemon: PrivateDaemon, target: Path) -> None:
             if isinstance(news, Snapshot):
                 recorder.take(news, clock.now_s())
             else:
-                recorder.note(news)
+                recorder.note(news, clock.now_s())
             if not driver.ident and time.monotonic() - began_s > 2:
                 driver.start()
             if time.monotonic() - began_s > ENDS_S:

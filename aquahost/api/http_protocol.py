@@ -65,7 +65,7 @@ class ApiHttpProtocol(HttpToolsProtocol):
         waiting = array("i", [0])
         try:
             fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
-        except OSError:  # it is closed
+        except (OSError, ValueError):  # it is closed, or was before there was anything to ask
             return 0
         return waiting[0] + self.transport.get_write_buffer_size()
 

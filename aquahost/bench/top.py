@@ -31,7 +31,7 @@ _WATCHED_S = 15.0
 _KEYS = 40
 _PATIENCE_S = 20.0
 _CODES = re.compile(rb"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
-_SORTED = re.compile("([A-Z/]+)[▲▼]".encode())
+_SORTED = re.compile("([A-Z/]+)(?:▲|▼)".encode())
 _TOY = f"""scheduler: {{max_batch: 256}}
 models:
   toy: {{kind: toy, max_queue: {_PROMPTS}, toy: {{load_s: 0, step_s: 500ms}}}}

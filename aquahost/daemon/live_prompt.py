@@ -40,9 +40,11 @@ class LivePrompt:
         "_prompt",
         "_served_s",
         "_service_s",
+        "_since_s",
         "_state",
         "_steps",
         "_steps_done",
+        "_waited_s",
         "created_s",
         "first_s",
         "id",
@@ -74,6 +76,9 @@ class LivePrompt:
         self.interruptions = 0
         """How often a worker that had it ended."""
         self._state = PromptState.WAITING
+        self._since_s = prompt.created_s
+        self._waited_s = 0.0
+        """In states before this one."""
         self._served_s = 0.0
         """Device time it had from workers that ended."""
         self._service_s = 0.0
@@ -100,7 +105,7 @@ class LivePrompt:
             if self.first_s is None:
                 self._begin(now_s)
         elif isinstance(output, StateChanged):
-            self._enter(output.state)
+            self._enter(output.state, now_s)
             if output.state in AT_WORK:
                 self.tell(now_s)  # of others more is to be told with the next standing
         elif isinstance(output, Accepted):
@@ -137,11 +142,11 @@ class LivePrompt:
         """Tokens or steps done; steps are lost with their worker."""
         return len(self._produced_ids) + (self._steps_done or 0)
 
-    def interrupt(self) -> None:
+    def interrupt(self, now_s: float) -> None:
         """Its worker ended, and with it all that was not put out."""
         self.worker_id = None
         self.interruptions += 1
-        self._enter(PromptState.WAITING)
+        self._enter(PromptState.WAITING, now_s)
         self._served_s += self._service_s
         self._service_s = 0.0
         self._steps_done = None
@@ -168,6 +173,8 @@ class LivePrompt:
             steps_done=self._steps_done,
             steps=self._steps,
             first_token_s=self.first_s,
+            waited_s=self._waited(now_s),
+            max_tokens=_max_tokens(self._prompt.request),
             interruptions=self.interruptions,
             service_s=self._served_s + self._service_s,
             place=self._place,
@@ -178,10 +185,15 @@ class LivePrompt:
     def _begin(self, now_s: float) -> None:
         self.first_s = now_s - self.created_s
         if self._state is not PromptState.RUNNING:
-            self._enter(PromptState.RUNNING)
+            self._enter(PromptState.RUNNING, now_s)
             self.tell(now_s)
 
-    def _enter(self, state: PromptState) -> None:
+    def _waited(self, now_s: float) -> float:
+        """How long it has taken no part in steps."""
+        return self._waited_s + (0.0 if self._state in AT_WORK else now_s - self._since_s)
+
+    def _enter(self, state: PromptState, now_s: float) -> None:
+        self._waited_s, self._since_s = self._waited(now_s), now_s
         self._state = state
         # The last standing is of the state before; where it stands in line now is known with the next one.
         self._place = ""

@@ -188,7 +188,7 @@ class Router:
         aboard = [live for live in model.prompts.values() if live.worker_id is not None]
         convict = model.stranded.strand(aboard, blamed=blamed)
         for live in aboard:
-            live.interrupt()
+            live.interrupt(self._clock.now_s())
             if live.id != convict and live.is_accepted:
                 live.stream.feed(Notice(live.id, f"the worker of {model.name} died; this reply goes on soon"))
         if convict is not None:

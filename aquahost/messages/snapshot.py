@@ -145,6 +145,8 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None
     first_token_s: float | None
     """Seconds from acceptance to the first token or step."""
+    waited_s: float = 0.0
+    """How long it has taken no part in steps."""
     max_tokens: int | None = None
     """Most output tokens that were asked for; None where the context's end is the only bound, and for other kinds."""
     interruptions: int = 0

@@ -23,7 +23,7 @@ def recording(tmp_path: Path) -> Path:
     for tick, (at_s, taken) in enumerate(snapshots(TICKS)):
         recorder.take(taken, at_s)
         for event in events(tick)[len(events(tick - 1)) :]:
-            recorder.note(event)
+            recorder.note(event, 0.0)
     recorder.close()
     return path
 

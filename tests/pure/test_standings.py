@@ -13,6 +13,7 @@ from aquahost.messages.prompts import (
     Notice,
     Output,
     PromptState,
+    Sampling,
     StateChanged,
     TextRequest,
     Tokens,
@@ -213,3 +214,16 @@ def test_a_stream_knows_how_long_the_queue_was(desk: Desk) -> None:
     with pytest.raises(QueueFullError) as caught:
         desk.ask()
     assert caught.value.queue_length == 2
+
+
+def test_a_view_tells_what_was_asked_for_and_how_long_the_prompt_has_waited(desk: Desk) -> None:
+    request = TextRequest(text="hi", sampling=Sampling(max_tokens=7))
+    stream = desk.router.submit("chat", request, "tester")
+    desk.clock.advance(2.0)
+    assert (view(desk, stream).max_tokens, view(desk, stream).waited_s) == (7, 2.0)
+    turn(desk, stream, RUNNING)
+    desk.clock.advance(5.0)
+    assert view(desk, stream).waited_s == 2.0
+    turn(desk, stream, SUSPENDED)
+    desk.clock.advance(1.0)
+    assert view(desk, stream).waited_s == 3.0

@@ -105,3 +105,8 @@ def test_what_is_not_known_sorts_last_both_ways() -> None:
 def test_texts_are_cut_to_cells(text: str, width: int) -> None:
     assert cell_len(fit(text, width)) == width
     assert cell_len(fit(text, width, right=True)) == width
+
+
+def test_a_title_has_room_for_its_arrow() -> None:
+    with pytest.raises(ValueError, match="no room for the arrow"):
+        column("SERVICE", 7)

@@ -85,22 +85,47 @@ def test_another_daemon_is_asked_for_all_its_events() -> None:
     assert daemon.asked_after == [0, 0]
 
 
-def test_while_paused_only_events_and_another_daemon_are_told() -> None:
-    other = msgspec.structs.replace(snapshot(0), run_id="another")
-    daemon = ScriptedDaemon([snapshot(1)], [snapshot(2), events(0)[0]], [other])
+def test_while_paused_only_events_and_what_comes_after_a_break_are_told() -> None:
+    daemon = ScriptedDaemon([snapshot(1), snapshot(2)], [snapshot(3), events(0)[0], snapshot(4)])
     daemon.feed.pause(True)
     posted = daemon.run()
-    # The first snapshot is another daemon's than before, of which there was none.
-    assert kinds(posted) == ["SnapshotCame", "FeedBroke", "EventCame", "FeedBroke", "SnapshotCame", "FeedBroke"]
+    assert kinds(posted) == ["SnapshotCame", "FeedBroke", "SnapshotCame", "EventCame", "FeedBroke"]
     daemon.feed.pause(False)
+
+
+def test_a_pause_holds_back_what_is_shown_and_not_what_is_recorded(tmp_path: Path) -> None:
+    daemon = ScriptedDaemon([snapshot(1), snapshot(2)], [snapshot(3), events(0)[0], snapshot(4)])
+    recorder = Recorder(tmp_path / "a.jsonl")
+    feed = RecordedFeed(daemon.feed, recorder, VirtualClock(6.0))
+    feed.pause(True)
+    feed.run(daemon.posted.append)
+    recorder.close()
+    assert kinds(daemon.posted) == ["SnapshotCame", "FeedBroke", "SnapshotCame", "EventCame", "FeedBroke"]
+    lines = list(read_recording(tmp_path / "a.jsonl"))
+    assert [line.snapshot for line in lines if line.snapshot] == [snapshot(tick) for tick in range(1, 5)]
+    assert [line.t for line in lines if line.event] == [1.0]
+
+
+def test_whatever_goes_wrong_is_told_and_the_feed_goes_on() -> None:
+    daemon = ScriptedDaemon([snapshot(1)], [snapshot(2)])
+    first = daemon.watch
+
+    def watch(per_s: float, after_seq: int) -> Iterator[Snapshot | Event]:
+        daemon.watch = first  # type: ignore[method-assign]
+        raise ValueError("odd")
+
+    daemon.watch = watch  # type: ignore[method-assign, assignment]
+    posted = daemon.run()
+    assert cast(FeedBroke, posted[0]).reason == "ValueError: odd"
+    assert kinds(posted)[1:] == ["SnapshotCame", "FeedBroke"] * 2
 
 
 def recorded(path: Path) -> Path:
     recorder = Recorder(path)
-    recorder.note(events(0)[0])  # before the first snapshot: left out
+    recorder.note(events(0)[0], 99.0)  # before the first snapshot: left out
     for tick in range(3):
         recorder.take(snapshot(tick), 100.0 + tick)
-        recorder.note(events(0)[1])
+        recorder.note(events(0)[1], 100.25 + tick)
     recorder.close()
     recorder.take(snapshot(9), 109.0)  # nothing is written any more
     return path
@@ -110,7 +135,7 @@ def recorded(path: Path) -> Path:
 def test_what_is_recorded_is_played_in_its_time(name: str, tmp_path: Path) -> None:
     path = recorded(tmp_path / name)
     lines = list(read_recording(path))
-    assert [line.t for line in lines] == [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
+    assert [line.t for line in lines] == [0.0, 0.25, 1.0, 1.25, 2.0, 2.25]
     assert [line.snapshot for line in lines[::2]] == [snapshot(tick) for tick in range(3)]
     posted: list[Message] = []
     feed = ReplayFeed(path, SystemClock(), speed=1000.0)
@@ -143,7 +168,7 @@ def test_a_replay_stands_still_while_it_is_paused_and_can_be_stopped(tmp_path: P
 def test_a_recording_that_cannot_go_on_ends_the_feed_with_the_reason() -> None:
     daemon = ScriptedDaemon([snapshot(1), snapshot(2)])
     recorder = Recorder(Path("/dev/full"))
-    RecordedFeed(daemon.feed, recorder).run(daemon.posted.append)
+    RecordedFeed(daemon.feed, recorder, VirtualClock()).run(daemon.posted.append)
     failed = next(message for message in daemon.posted if isinstance(message, FeedFailed))
     assert "No space left on device" in failed.reason
     with pytest.raises(RecordingError):

@@ -80,6 +80,10 @@ def test_marks_are_at_round_times(span_s: float, step_s: float) -> None:
     assert tick_step_s(span_s, 100, 10) == step_s
 
 
-def test_it_waits_while_it_takes_no_part_in_steps() -> None:
-    assert lived((W, ""), (F, ""), (R, ""), (S, "GPU 4"), (S, "GPU 4"), (R, "")).waited_s == 2.0 + 1.0 + 2.0
-    assert lived((R, ""), (R, ""), (S, "host"), (R, "")).waited_s == 1.0
+def test_a_time_in_which_nobody_watched_is_left_open() -> None:
+    timeline = lived((R, ""), (S, "host"))
+    last = timeline.seen_s
+    timeline.note(timeline.view, last + 10.0, unwatched=True)
+    timeline.note(timeline.view, last + 11.0)
+    states = [cell and cell.state for cell in cells_of(timeline, last - 1.0, last + 11.0, 12)]
+    assert states == [R, *[None] * 10, S]

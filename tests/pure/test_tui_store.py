@@ -110,3 +110,38 @@ def test_another_daemon_begins_anew_but_a_reconnection_does_not() -> None:
     store.take(msgspec.structs.replace(snapshot(29, prompts=3), run_id="another"), 14.5)
     assert (len(store.events), len(store.timelines.live), len(store.timelines.ended)) == (0, 3, 0)
     assert Store().totals().prompts == 0
+
+
+def test_words_from_elsewhere_are_printable() -> None:
+    evil = "a\x1b[2J\x1b]0;owned\x07\nb"
+    store, taken = filled(2), snapshot(3)
+    store.note(Event(seq=1, at="2026-11-25T12:00:00Z", kind=EventKind.GPU_LOST, message=evil))
+    store.take(
+        msgspec.structs.replace(
+            taken,
+            gpus=[msgspec.structs.replace(gpu, lost=evil) for gpu in taken.gpus],
+            models=[msgspec.structs.replace(model, reason=evil) for model in taken.models],
+            links=[msgspec.structs.replace(link, reason=evil) for link in taken.links],
+            lending_trouble=evil,
+        ),
+        5.0,
+    )
+    store.lose(evil)
+    kept = store.snapshot
+    assert kept is not None
+    line = "a�[2J�]0;owned� b"
+    assert {store.events[-1].message, kept.gpus[0].lost, kept.links[0].reason, kept.lending_trouble, store.trouble} == {
+        line
+    }
+    assert kept.models[0].reason == line.replace(" b", "\nb")
+
+
+def test_what_nobody_watched_is_not_told_as_the_last_state() -> None:
+    store = filled(12)
+    store.paused = True
+    store.paused = False
+    store.take(snapshot(12), 600.0)
+    store.take(snapshot(13), 600.5)
+    timeline = store.timelines.live["p0001xyz"]
+    assert [span.ended_s for span in timeline.spans if span.ended_s is not None] == [5.5]
+    assert timeline.spans[-1].began_s == 600.0

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aquahost_tui.app import AquahostApp
-from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, SnapshotCame, Steered
 from aquahost_tui.widgets.filter_bar import FilterBar
 from aquahost_tui.widgets.gpu_card import GpuCard
 from aquahost_tui.widgets.lease_map import LeaseMap
@@ -191,3 +191,11 @@ async def test_quitting() -> None:
         await pilot.press("q")
         await until_shown(pilot, lambda: not app.is_running)
     assert cast(int, app.return_code) == 0
+
+
+async def test_what_is_told_is_text_and_no_markup() -> None:
+    app = made_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await settle(pilot)
+        app.post_message(Steered("cannot [/foo] [link='x']bar[/] \x1b[2J", failed=True))
+        await until_shown(pilot, lambda: "cannot [/foo] [link='x']bar[/] �[2J" in text_of(app))

@@ -236,6 +236,7 @@ def _prompt(number: int, age: int, tick: int) -> PromptView:
         age_s=age * TICK_S + 0.1,
         input_tokens=0 if is_image else 16 + number % 90,
         output_tokens=0 if is_image else age * 7 + number % 11,
+        waited_s=age * 0.3 + 0.1,
         max_tokens=None if is_image or number % 3 == 0 else 600,
         steps_done=min(age, 30) if is_image else None,
         steps=30 if is_image else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.actions import SkipAction
@@ -30,6 +30,7 @@ from aquahost_tui.screens.help import HelpScreen
 from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
+from aquahost_tui.store.plain_words import printable
 from aquahost_tui.store.store import Store
 from aquahost_tui.themes import DARK, LIGHT, SIXTEEN
 from aquahost_tui.widgets.tab_bar import TabBar
@@ -180,6 +181,10 @@ class AquahostApp(ModelKeys, PromptKeys):
         self._feed.pause(self.store.paused)
         self.draw()
 
+    def notify(self, message: str, *, markup: bool = False, **options: Any) -> None:
+        """Tell something in a corner; words come from anywhere, so they are text and no markup."""
+        super().notify(printable(message), markup=markup, **options)
+
     # -- steering ----------------------------------------------------------------------------------------------
 
     def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
@@ -204,6 +209,8 @@ class AquahostApp(ModelKeys, PromptKeys):
             self.post_message(Steered(deed(), failed=False))
         except AquahostError as error:
             self.post_message(Steered(str(error), failed=True))
+        except Exception as error:  # a thread's exception would be seen by nobody
+            self.post_message(Steered(f"{type(error).__name__}: {error}", failed=True))
 
     def on_steered(self, message: Steered) -> None:
         """Tell what came of it."""

@@ -9,7 +9,7 @@ from aquahost.client import Client
 from aquahost.clock import Clock
 from aquahost_tui.steering import Steering
 from aquahost_tui.stream import Pause, Stream
-from aquahost_tui.widgets.plain import printable
+from aquahost_tui.store.plain_words import printable
 
 LAST_LINES = 500
 """Of what was written before."""

@@ -21,12 +21,13 @@ def watch_daemon(
 ) -> int:
     """Show a daemon until one leaves; returns an exit code. Raises RecordingError if what is seen cannot be written."""
     steering = Steering(make_client, readonly=readonly)
-    feed = LiveFeed(make_client, SystemClock(), per_s=per_s)
+    clock = SystemClock()
+    feed = LiveFeed(make_client, clock, per_s=per_s)
     if record is None:
         return _run(AquahostApp(feed, steering, theme=theme))
     recorder = Recorder(record)
     try:
-        return _run(AquahostApp(RecordedFeed(feed, recorder), steering, theme=theme))
+        return _run(AquahostApp(RecordedFeed(feed, recorder, clock), steering, theme=theme))
     finally:
         # Here, since the feed's thread may wait for a daemon that says nothing.
         recorder.close()

@@ -37,10 +37,12 @@ class LiveFeed:
                 post(FeedBroke("the daemon has ended the connection"))
             except AquahostError as error:
                 post(FeedBroke(str(error)))
+            except Exception as error:  # without a word the screens would stand still for ever
+                post(FeedBroke(f"{type(error).__name__}: {error}"))
             self._stopped.wait(RETRY_S)
 
     def pause(self, paused: bool) -> None:
-        """Leave out snapshots; events still come."""
+        """Leave out snapshots, but for each connection's first; events still come."""
         if paused:
             self._paused.set()
         else:
@@ -55,12 +57,13 @@ class LiveFeed:
             # A daemon that was started anew numbers its events from 1 again.
             if client.snapshot().run_id != self._run_id:
                 self._last_seq = 0
+            is_first = True
             for news in client.watch(self._per_s, self._last_seq):
                 if self._stopped.is_set():
                     return
                 if not isinstance(news, Snapshot):
                     self._last_seq = news.seq
                     post(EventCame(news))
-                elif not self._paused.is_set() or news.run_id != self._run_id:
-                    self._run_id = news.run_id
+                elif is_first or not self._paused.is_set():
+                    self._run_id, is_first = news.run_id, False
                     post(SnapshotCame(news, self._clock.now_s()))

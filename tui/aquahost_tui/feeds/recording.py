@@ -12,11 +12,12 @@ from typing import IO, Literal, cast
 import msgspec
 from textual.message import Message
 
+from aquahost.clock import Clock
 from aquahost.errors import AquahostError
 from aquahost.events import Event
 from aquahost.messages.snapshot import SCHEMA_VERSION, Snapshot
 from aquahost_tui.feeds.feed import Feed, Post
-from aquahost_tui.messages import EventCame, FeedFailed, SnapshotCame
+from aquahost_tui.messages import EventCame, FeedBroke, FeedFailed, SnapshotCame
 
 _FORMAT = "aquahost recording"
 
@@ -61,26 +62,23 @@ class Recorder:
         self._path = path
         self._lock = threading.Lock()
         self._began_s: float | None = None
-        self._last_s = 0.0
         self._encoder = msgspec.json.Encoder()
         try:
             self._file = _opened(path, "wb")
         except OSError as error:
             raise self._failure(error) from error
-        self._begun = False
 
     def take(self, snapshot: Snapshot, at_s: float) -> None:
         """A snapshot, on the feed's clock."""
-        if not self._begun:
+        if self._began_s is None:
             self._write(Header(format=_FORMAT, schema_version=SCHEMA_VERSION, version=snapshot.version))
-            self._begun, self._began_s = True, at_s
-        self._last_s = at_s - (self._began_s or 0.0)
-        self._write(Line(t=round(self._last_s, 4), snapshot=snapshot))
+            self._began_s = at_s
+        self._write(Line(t=round(at_s - self._began_s, 4), snapshot=snapshot))
 
-    def note(self, event: Event) -> None:
-        """An event, just now; those before the first snapshot are left out."""
-        if self._begun:
-            self._write(Line(t=round(self._last_s, 4), event=event))
+    def note(self, event: Event, at_s: float) -> None:
+        """An event, on the same clock; those before the first snapshot are left out."""
+        if self._began_s is not None:
+            self._write(Line(t=round(at_s - self._began_s, 4), event=event))
 
     def close(self) -> None:
         """End the file."""
@@ -105,12 +103,14 @@ class Recorder:
 
 
 class RecordedFeed:
-    """A feed whose news go into a recorder on their way."""
+    """A feed whose news go into a recorder on their way; a pause holds them back only behind it."""
 
-    def __init__(self, feed: Feed, recorder: Recorder) -> None:
+    def __init__(self, feed: Feed, recorder: Recorder, clock: Clock) -> None:
+        """`clock`: the feed's."""
         self._feed = feed
         self._recorder = recorder
-        self.pause = feed.pause
+        self._clock = clock
+        self._paused = threading.Event()
         self.stop = feed.stop
 
     @property
@@ -118,21 +118,36 @@ class RecordedFeed:
         """The feed's own."""
         return self._feed.title
 
+    def pause(self, paused: bool) -> None:
+        """Post no snapshots for a while, but record them; after a break the first one is posted all the same."""
+        if paused:
+            self._paused.set()
+        else:
+            self._paused.clear()
+
     def run(self, post: Post) -> None:
         """As the feed does, until the recording cannot be written any more."""
+        was_broken = True
 
         def write_and_post(message: Message) -> object:
+            nonlocal was_broken
             try:
-                if isinstance(message, SnapshotCame):
-                    self._recorder.take(message.snapshot, message.at_s)
-                elif isinstance(message, EventCame):
-                    self._recorder.note(message.event)
+                self._write(message)
             except RecordingError as error:
                 self._feed.stop()
                 return post(FeedFailed(str(error)))
+            if isinstance(message, SnapshotCame) and self._paused.is_set() and not was_broken:
+                return None
+            was_broken = isinstance(message, FeedBroke) or (was_broken and not isinstance(message, SnapshotCame))
             return post(message)
 
         self._feed.run(write_and_post)
+
+    def _write(self, message: Message) -> None:
+        if isinstance(message, SnapshotCame):
+            self._recorder.take(message.snapshot, message.at_s)
+        elif isinstance(message, EventCame):
+            self._recorder.note(message.event, self._clock.now_s())
 
 
 def read_recording(path: Path) -> Iterator[Line]:

@@ -19,7 +19,6 @@ class LeaseRecord:
 
     view: LeaseView
     """As it was last seen."""
-    first_s: float
     most_bytes: int
     recalled_s: float | None = None
     """When its donor was first seen to want it back."""
@@ -45,7 +44,7 @@ class LeaseHistory:
         for view in views:
             record = before.pop(view.id, None)
             if record is None:
-                record = LeaseRecord(view, at_s, view.nbytes)
+                record = LeaseRecord(view, view.nbytes)
                 self._flash(view, LeaseState.GRANTED, at_s)
             elif view.nbytes > record.view.nbytes:
                 self._flash(view, LeaseState.GRANTED, at_s)

@@ -86,7 +86,8 @@ def tick_step_s(span_s: float, width: int, least_cells: int) -> float:
 
 def _stretches(timeline: Timeline) -> Iterator[_Stretch]:
     spans = list(timeline.spans)
-    ends = [span.began_s for span in spans[1:]] + [until_s(timeline)]
+    nexts = [span.began_s for span in spans[1:]] + [until_s(timeline)]
+    ends = [next_s if span.ended_s is None else span.ended_s for span, next_s in zip(spans, nexts, strict=True)]
     for span, ended_s in zip(spans, ends, strict=True):
         if ended_s > span.began_s:
             yield _Stretch(span, ended_s)

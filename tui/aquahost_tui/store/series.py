@@ -11,7 +11,7 @@ POINTS = 240
 
 
 class Series:
-    """A figure's last points, one each `SAMPLE_S`; of those in between the largest counts, so that no peak is lost."""
+    """A figure's last points, one each `SAMPLE_S`; of those that come in between the largest counts."""
 
     __slots__ = ("_began_s", "_points")
 

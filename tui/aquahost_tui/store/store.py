@@ -11,11 +11,14 @@ from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import LeaseView, ModelState, Snapshot
 from aquahost_tui.store.lease_history import LeaseHistory
 from aquahost_tui.store.pair_traffic import PairTraffic
+from aquahost_tui.store.plain_words import one_line, plain_event, plain_snapshot
 from aquahost_tui.store.series import Rate, Series
 from aquahost_tui.store.tenant_shares import ModelWork, TenantShares
 from aquahost_tui.store.timelines import Timelines
 
 MOST_EVENTS = 2000
+BLIND_S = 1.0
+"""After a time without snapshots that is longer than this, nobody knows what became of prompts meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,9 @@ class Store:
         """When the newest snapshot was taken."""
         self.trouble: str | None = None
         """Why there is no connection; None while there is one."""
-        self.paused = False
-        """Whether snapshots are held back."""
+        self._paused = False
+        self._was_blind = False
+        """Whether there was a time since the newest snapshot in which none could come."""
         self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self.timelines = Timelines()
         self.leases = LeaseHistory()
@@ -63,10 +67,13 @@ class Store:
 
     def take(self, snapshot: Snapshot, at_s: float) -> None:
         """A new snapshot; one of another daemon than before begins anew."""
+        snapshot = plain_snapshot(snapshot)
         if self.snapshot is not None and self.snapshot.run_id != snapshot.run_id:
             self._begin_anew()
+        unwatched = self._was_blind and at_s - self.at_s > BLIND_S
+        self._was_blind = self._paused
         self.snapshot, self.at_s, self.trouble = snapshot, at_s, None
-        self.timelines.take(snapshot.prompts, at_s)
+        self.timelines.take(snapshot.prompts, at_s, unwatched=unwatched)
         self.leases.take(snapshot.leases, at_s)
         self.tenants.take(snapshot.tenants, at_s, _works(snapshot))
         self.pairs.take(snapshot.flows, at_s)
@@ -82,11 +89,22 @@ class Store:
     def note(self, event: Event) -> None:
         """A new event; one that is known already, after a reconnection, is left out."""
         if not self.events or event.seq > self.events[-1].seq:
-            self.events.append(event)
+            self.events.append(plain_event(event))
 
     def lose(self, trouble: str) -> None:
         """There is no connection; what was known stays, as what it was."""
-        self.trouble = trouble
+        self.trouble = one_line(trouble)
+        self._was_blind = True
+
+    @property
+    def paused(self) -> bool:
+        """Whether snapshots are held back."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        self._was_blind = True
 
     @property
     def last_seq(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import PromptView
-from aquahost.messages.words import AT_WORK
 from aquahost_tui.store.series import Rate
 
 MOST_SPANS = 400
@@ -22,6 +21,8 @@ class Span:
     state: PromptState
     place: str
     began_s: float
+    ended_s: float | None = None
+    """When nobody watched any more; None where the next one followed."""
 
 
 @dataclass(slots=True)
@@ -34,19 +35,15 @@ class Timeline:
     spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MOST_SPANS))
     rate: Rate = field(default_factory=Rate)
     """Tokens, or steps, a second."""
-    waited_s: float = 0.0
-    """How long it was seen to take no part in steps, and from its acceptance on where it had not begun by then."""
     ended_s: float | None = None
 
-    def note(self, view: PromptView, at_s: float) -> None:
-        """How it stands now."""
-        if not self.spans and view.state is PromptState.WAITING:
-            self.waited_s = view.age_s
-        elif self.spans and self.spans[-1].state not in AT_WORK:
-            self.waited_s += at_s - self.seen_s
+    def note(self, view: PromptView, at_s: float, *, unwatched: bool = False) -> None:
+        """How it stands now; `unwatched`: what became of it since it was last seen is not known."""
+        if self.spans and unwatched:
+            self.spans[-1] = replace(self.spans[-1], ended_s=self.seen_s)
         self.view, self.seen_s = view, at_s
         place = view.place if view.state is PromptState.SUSPENDED else ""
-        if not self.spans or (self.spans[-1].state, self.spans[-1].place) != (view.state, place):
+        if not self.spans or unwatched or (self.spans[-1].state, self.spans[-1].place) != (view.state, place):
             self.spans.append(Span(view.state, place, at_s))
         self.rate.add(at_s, view.output_tokens + (view.steps_done or 0))
 
@@ -58,12 +55,12 @@ class Timelines:
         self.live: dict[str, Timeline] = {}
         self.ended: deque[Timeline] = deque(maxlen=MOST_ENDED)
 
-    def take(self, views: Iterable[PromptView], at_s: float) -> None:
-        """The live prompts at this instant."""
+    def take(self, views: Iterable[PromptView], at_s: float, *, unwatched: bool = False) -> None:
+        """The live prompts at this instant; `unwatched`: nothing was seen of them for a while."""
         before, now = self.live, dict[str, Timeline]()
         for view in views:
             timeline = before.pop(view.id, None) or Timeline(view, at_s)
-            timeline.note(view, at_s)
+            timeline.note(view, at_s, unwatched=unwatched)
             now[view.id] = timeline
         for timeline in before.values():
             timeline.ended_s = at_s

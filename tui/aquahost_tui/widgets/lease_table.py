@@ -128,7 +128,7 @@ def _rate(row: LeaseRow) -> Cell:
 
 
 _COLUMNS: tuple[Column[LeaseRow], ...] = (
-    Column(title="ID", width=3, cell=lambda row: _plain(row, str(row.record.view.id)),
+    Column(title="ID", width=5, cell=lambda row: _plain(row, str(row.record.view.id)),
            sort=lambda row: row.record.view.id, right=True),
     Column(title="DONOR", width=12, cell=_donor, sort=lambda row: row.record.view.donor, grows=True),
     Column(title="BORROWER", width=12, cell=_borrower,
@@ -142,6 +142,6 @@ _COLUMNS: tuple[Column[LeaseRow], ...] = (
            sort=lambda row: row.record.held_s, right=True, grows=True),
     Column(title="RECALLED", width=9, cell=_recalled,
            sort=lambda row: row.record.view.recalled_bytes, right=True, drop=4, grows=True),
-    Column(title="TRAFFIC", width=7, cell=_rate, sort=lambda row: row.bytes_per_s, right=True, drop=1, grows=True),
+    Column(title="TRAFFIC", width=8, cell=_rate, sort=lambda row: row.bytes_per_s, right=True, drop=1, grows=True),
     Column(title="DUE/ENDED", width=12, cell=_when, sort=_urgency, right=True, grows=True),
 )  # fmt: skip

@@ -9,11 +9,6 @@ from aquahost_tui.widgets.loading import progress_bar
 _MOST_BAR = 60
 
 
-def printable(text: str) -> str:
-    """A model's text for a terminal: without what would move the cursor or do worse."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-
-
 def step_bar(done: int, steps: int, width: int) -> Content:
     """How many of its steps an image or a sound has come."""
     words = f" {done} of {steps} steps" if steps else f" {done} steps"

@@ -58,7 +58,7 @@ def facts_of(timeline: Timeline, store: Store) -> list[Fact]:
         ("done", _done(view), Tone.PLAIN),
         ("speed", _speed(timeline), Tone.PLAIN),
         ("first after", format_seconds(view.first_token_s) if view.first_token_s is not None else "–", Tone.PLAIN),
-        ("age", f"{format_seconds(view.age_s)}, {format_seconds(timeline.waited_s)} of it waiting", Tone.PLAIN),
+        ("age", f"{format_seconds(view.age_s)}, {format_seconds(view.waited_s)} of it waiting", Tone.PLAIN),
         ("computed", f"{format_seconds(view.service_s)} of device time{_share(view)}", Tone.PLAIN),
         ("slices", _slices(slices_of(timeline)), Tone.PLAIN),
         ("model", _model(view, store), Tone.PLAIN),

@@ -28,6 +28,10 @@ class Column(Generic[T]):
     drop: int = 0
     """Columns with larger numbers are left out first where there is no room; 0 stays."""
 
+    def __post_init__(self) -> None:
+        if self.width <= len(self.title):
+            raise ValueError(f"{self.title!r} leaves no room for the arrow of the column that is sorted by")
+
 
 def shown_columns(columns: Sequence[Column[T]], width: int) -> list[tuple[int, int]]:
     """Indices of the columns that fit into `width`, each with its width; one blank stands between two."""

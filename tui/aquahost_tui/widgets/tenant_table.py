@@ -91,14 +91,14 @@ def _surplus(row: TenantRow) -> Cell:
 
 _COLUMNS: tuple[Column[TenantRow], ...] = (
     Column(title="TENANT", width=10, cell=lambda row: Cell(row.view.name), sort=lambda row: row.view.name, grows=True),
-    Column(title="WEIGHT", width=6, cell=lambda row: Cell(f"{row.view.weight:g}"), sort=lambda row: row.view.weight,
+    Column(title="WEIGHT", width=7, cell=lambda row: Cell(f"{row.view.weight:g}"), sort=lambda row: row.view.weight,
            right=True, grows=True),
     Column(title="DESERVES", width=9, cell=lambda row: _percent(row.share.deserved),
            sort=lambda row: row.share.deserved, right=True, grows=True),
     Column(title="HAD 30 s", width=9, cell=lambda row: _percent(row.share.had), sort=lambda row: row.share.had,
            right=True, grows=True),
     Column(title="+/-", width=4, cell=_surplus, sort=lambda row: row.share.surplus, right=True),
-    Column(title="HAD AGAINST ┃ DESERVED", width=_BULLET, cell=_bullet, sort=lambda row: row.share.had, drop=3),
+    Column(title="HAD ┃ DESERVED", width=_BULLET, cell=_bullet, sort=lambda row: row.share.had, drop=3),
     Column(title="EVER", width=5, cell=lambda row: _percent(row.share.since_start),
            sort=lambda row: row.share.since_start, right=True, drop=2, grows=True),
     Column(title="SERVICE", width=8, cell=lambda row: Cell(short_seconds(row.view.service_s)),
