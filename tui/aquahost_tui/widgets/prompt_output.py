@@ -14,7 +14,8 @@ from aquahost_tui.pace import FRAME_S
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.stream import Stream
-from aquahost_tui.widgets.plain import printable, step_bar
+from aquahost_tui.store.plain_words import printable
+from aquahost_tui.widgets.plain import step_bar
 
 MOST_SHOWN = 20_000
 """Characters; of longer texts the end is shown."""

@@ -9,7 +9,8 @@ from textual.widgets import Static
 
 from aquahost_tui.trial import Turn
 from aquahost_tui.widgets.media_view import MediaView
-from aquahost_tui.widgets.plain import printable, step_bar
+from aquahost_tui.store.plain_words import printable
+from aquahost_tui.widgets.plain import step_bar
 
 
 class TurnView(Vertical):
