@@ -163,6 +163,22 @@ async def test_one_can_leave_while_something_slow_is_done() -> None:
     done.set()
 
 
+async def test_the_driver_is_named_and_what_comes_from_outside_is_no_markup() -> None:
+    app = made_app(StillFeed(title="replay of [bold]x[/].jsonl"))
+    async with app.run_test(size=(200, 60)) as pilot:
+        await settle(pilot)
+        taken = snapshot(27)
+        gpus = [msgspec.structs.replace(taken.gpus[0], name="H100 [red]80G"), *taken.gpus[1:]]
+        app.store.take(msgspec.structs.replace(taken, driver="cuda", gpus=gpus), 20.0)
+        app.draw()
+        await pilot.pause()
+        text = text_of(app)
+        assert "driver cuda" in text
+        assert "EMULATED" not in text
+        assert "replay of [bold]x[/].jsonl" in text
+        assert "GPU 0 · H100 [red]80G" in text
+
+
 async def test_the_end_of_a_recording_is_told() -> None:
     app = made_app(StillFeed(title="replay of burst.jsonl"))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:

@@ -140,6 +140,29 @@ async def test_a_terminal_that_is_too_small_says_so_until_it_is_enlarged() -> No
     assert app.return_code == 0
 
 
+async def test_enlarging_it_below_something_else_is_noticed_once_that_is_gone() -> None:
+    app = made_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.resize_terminal(50, 10)
+        await until_shown(pilot, lambda: isinstance(app.screen, TooSmallScreen))
+        await pilot.press("ctrl+p")
+        await until_shown(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await pilot.resize_terminal(120, 40)
+        await pilot.pause()
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: isinstance(app.screen, TopScreen))
+
+
+@pytest.mark.parametrize("key", ["question_mark", "f1"])
+async def test_both_keys_of_the_help_show_it(key: str) -> None:
+    app = made_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press(key)
+        await until_shown(pilot, lambda: isinstance(app.screen, HelpScreen))
+
+
 async def test_ctrl_c_leaves() -> None:
     app = made_app()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -149,11 +149,29 @@ async def test_elsewhere_a_model_is_picked_of_those_that_fit() -> None:
         await until_shown(pilot, lambda: steering.deeds == ["load spare", "unload coder"])
 
 
+@pytest.mark.parametrize(("deed", "names"), [("park", ["chat", "coder", "paint"]), ("wake", ["mistral"])])
+async def test_only_models_are_offered_that_can_be_parked_or_woken(deed: str, names: list[str]) -> None:
+    steering = RecordingSteering()
+    app = made_app(steering=steering)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await app.run_action(deed)
+        await pilot.pause()
+        options = app.screen.query_one(OptionList).options
+        assert [str(option.prompt).split()[0] for option in options] == names
+        await pilot.press("enter")
+        await until_shown(pilot, lambda: steering.deeds == [f"{deed} {names[0]}"])
+
+
 async def test_picking_where_there_is_nothing_to_pick_says_so() -> None:
     app = made_app()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("u", "l")
         assert said(app) == ["no model is loaded", "all models are loaded, or load already"]
+        await app.run_action("wake")
+        await app.run_action("park")
+        await pilot.pause()
+        assert said(app)[2:] == ["no model is parked", "no model is ready, neither parked nor pinned"]
 
 
 async def test_the_filter_finds_states_and_kinds() -> None:

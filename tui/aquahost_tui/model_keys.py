@@ -13,9 +13,7 @@ from aquahost_tui.screens.dialogs import ModelPicker
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import UNLOAD_DRAIN_S, Steering
 from aquahost_tui.store.store import Store
-
-_LOADABLE = (ModelState.UNLOADED, ModelState.FAILED, ModelState.DRAINING)
-_UNLOADABLE = (ModelState.READY, ModelState.LOADING)
+from aquahost_tui.widgets.model_state import is_parked, state_word
 
 
 class ModelKeys(App[None]):
@@ -39,41 +37,41 @@ class ModelKeys(App[None]):
 
     def action_load(self) -> None:
         """Load the model one is at, or one of those that are not loaded."""
-        self._with_model(self._load, _LOADABLE, "Load which model?", "all models are loaded, or load already")
+        self._with_model(self._load, _is_loadable, "Load which model?", "all models are loaded, or load already")
 
     def action_unload(self) -> None:
         """Unload the model one is at, or one of those that are loaded."""
-        self._with_model(self._unload, _UNLOADABLE, "Unload which model?", "no model is loaded")
+        self._with_model(self._unload, _is_unloadable, "Unload which model?", "no model is loaded")
 
     def action_park(self) -> None:
-        """Park the model one is at, or one of those that are ready."""
+        """Park the model one is at, or one of those that can be parked."""
         self._with_model(
             lambda model: self.steer(lambda: self.steering.park(model.name)),
-            (ModelState.READY,), "Park which model?", "no model is ready",
+            _is_parkable, "Park which model?", "no model is ready, neither parked nor pinned",
         )  # fmt: skip
 
     def action_wake(self) -> None:
-        """Wake the model one is at, or one of those that are ready."""
+        """Wake the model one is at, or one of those that are parked."""
         self._with_model(
             lambda model: self.steer(lambda: self.steering.wake(model.name)),
-            (ModelState.READY,), "Wake which model?", "no model is ready",
+            is_parked, "Wake which model?", "no model is parked",
         )  # fmt: skip
 
     def action_pin(self) -> None:
         """Pin the model one is at, or let it be parked again where it is pinned."""
         self._with_model(
             lambda model: self.steer(lambda: self.steering.pin(model.name, pinned=not model.pinned)),
-            tuple(ModelState), "Pin or unpin which model?", "there are no models",
+            lambda _: True, "Pin or unpin which model?", "there are no models",
         )  # fmt: skip
 
     def _load(self, model: ModelView) -> None:
-        if model.state in _LOADABLE:
+        if _is_loadable(model):
             self.steer(lambda: self.steering.load(model.name))
         else:
             self.notify(f"{model.name} is {model.state} already", severity="warning")
 
     def _unload(self, model: ModelView) -> None:
-        if model.state in _UNLOADABLE:
+        if _is_unloadable(model):
             self.steer(
                 lambda: self.steering.unload(model.name), question=f"Unload {model.name}?", detail=_unload_detail(model)
             )
@@ -81,9 +79,9 @@ class ModelKeys(App[None]):
             self.notify(f"{model.name} is {model.state}", severity="warning")
 
     def _with_model(
-        self, deed: Callable[[ModelView], None], states: tuple[ModelState, ...], title: str, none: str
+        self, deed: Callable[[ModelView], None], fits: Callable[[ModelView], bool], title: str, none: str
     ) -> None:
-        """Do it to the chosen model whatever its state; where there is none, to one that is picked."""
+        """Do it to the chosen model whatever its state; where there is none, to a picked one of those that fit."""
         if self.steering.refusal is not None:
             self.notify(self.steering.refusal, severity="warning")
             return
@@ -94,7 +92,7 @@ class ModelKeys(App[None]):
         if chosen is not None:
             deed(chosen)
             return
-        fitting = [model for model in self._models().values() if model.state in states]
+        fitting = [model for model in self._models().values() if fits(model)]
         if not fitting:
             self.notify(none, severity="warning")
             return
@@ -112,10 +110,22 @@ class ModelKeys(App[None]):
         return {model.name: model for model in snapshot.models} if snapshot is not None else {}
 
 
+def _is_loadable(model: ModelView) -> bool:
+    return model.state in (ModelState.UNLOADED, ModelState.FAILED, ModelState.DRAINING)
+
+
+def _is_unloadable(model: ModelView) -> bool:
+    return model.state in (ModelState.READY, ModelState.LOADING)
+
+
+def _is_parkable(model: ModelView) -> bool:
+    return model.state is ModelState.READY and not is_parked(model) and not model.pinned
+
+
 def _picker_words(model: ModelView) -> str:
     place = "" if model.gpu is None else f" on GPU {model.gpu}"
     prompts = f", {model.queue} prompts" if model.queue else ""
-    return f"{model.kind}, {model.state}{place}{prompts}"
+    return f"{model.kind}, {state_word(model)}{place}{prompts}"
 
 
 def _unload_detail(model: ModelView) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -22,9 +22,6 @@ from aquahost_tui.widgets.event_list import event_line
 from aquahost_tui.widgets.filter_bar import FilterBar
 from aquahost_tui.widgets.scrollback import Scrollback
 from aquahost_tui.widgets.source_bar import SourceBar
-
-if TYPE_CHECKING:
-    from aquahost_tui.app import AquahostApp
 
 EVENTS, DAEMON = "events", "daemon"
 _RETRY_S = 1.0
@@ -116,7 +113,7 @@ class LogsScreen(TopScreen):
         if source == EVENTS:
             self._last_seq = 0
             self._lines.begin("no events yet")
-            self._show_events(self._app.store)
+            self._show_events(self._host.store)
         else:
             self._lines.begin("nothing has been written yet")
             self._log = LogText(self._steering, None if source == DAEMON else source, SystemClock())
@@ -159,12 +156,8 @@ class LogsScreen(TopScreen):
         return self.query_one(SourceBar)
 
     @property
-    def _app(self) -> AquahostApp:
-        return cast("AquahostApp", self.app)
-
-    @property
     def _steering(self) -> Steering:
-        return self._app.steering
+        return self._host.steering
 
 
 def _log_line(line: str) -> Content:

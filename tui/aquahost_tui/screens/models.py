@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 
 from aquahost.messages.snapshot import ModelView
@@ -67,7 +68,7 @@ class ModelsScreen(TopScreen):
     def on_live_table_cursor_moved(self, event: LiveTable.CursorMoved) -> None:
         """Show the details of where the cursor is now."""
         model = self.chosen_model()
-        self.query_one("#model-box").border_title = model.name if model is not None else "model"
+        self.query_one("#model-box").border_title = Content(model.name if model is not None else "model")
         self.query_one(ModelDetail).point_at(model.name if model is not None else None)
 
     def on_live_table_row_chosen(self, event: LiveTable.RowChosen) -> None:

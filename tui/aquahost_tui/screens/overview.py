@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.widgets.boxes import boxed
 from aquahost_tui.widgets.event_list import EventList
 from aquahost_tui.widgets.gpu_panel import GpuPanel
 from aquahost_tui.widgets.lease_map import LeaseMap
@@ -27,12 +28,12 @@ class OverviewScreen(TopScreen):
 
     def body(self) -> Iterable[Widget]:
         """Three regions."""
-        yield _titled(GpuPanel(), "GPUs")
+        yield boxed(GpuPanel(), "GPUs")
         yield Horizontal(
-            _titled(Vertical(QueueTable("queue"), id="queue-box"), "queue"),
+            boxed(Vertical(QueueTable("queue"), id="queue-box"), "queue"),
             Vertical(
-                _titled(Vertical(LeaseMap("leases"), id="leases-box"), "leases: donor → borrower"),
-                _titled(Vertical(EventList("events"), id="events-box"), "events"),
+                boxed(Vertical(LeaseMap("leases"), id="leases-box"), "leases: donor → borrower"),
+                boxed(Vertical(EventList("events"), id="events-box"), "events"),
                 id="side",
             ),
             id="below",
@@ -47,9 +48,3 @@ class OverviewScreen(TopScreen):
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-narrow")
         self.set_class(event.size.width >= _WIDE, "-wide")
         self.set_class(event.size.height < 32, "-low")
-
-
-def _titled(widget: Widget, title: str) -> Widget:
-    widget.border_title = title
-    widget.add_class("box")
-    return widget

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 
 from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.timelines import Timeline
+from aquahost_tui.widgets.boxes import boxed
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.prompt_facts import PromptFacts
 from aquahost_tui.widgets.prompt_life import LAST_S, PromptLife
 from aquahost_tui.widgets.prompt_output import PromptOutput
 from aquahost_tui.widgets.queue_table import QueueTable
-
-if TYPE_CHECKING:
-    from aquahost_tui.app import AquahostApp
 
 _LOW = 34
 """Lines from which boxes are worth their frames."""
@@ -46,11 +45,11 @@ class PromptsScreen(TopScreen):
 
     def body(self) -> Iterable[Widget]:
         """The table, and the parts of the detail."""
-        yield _boxed(Vertical(QueueTable("queue"), id="prompts-box"), "prompts")
-        yield _boxed(Vertical(PromptLife("life"), id="life-box"), "")
+        yield boxed(Vertical(QueueTable("queue"), id="prompts-box"), "prompts")
+        yield boxed(Vertical(PromptLife("life"), id="life-box"), "")
         yield Horizontal(
-            _boxed(VerticalScroll(PromptFacts("facts"), id="facts-box", can_focus=False), "facts"),
-            _boxed(Vertical(PromptOutput("output"), id="output-box"), "output"),
+            boxed(VerticalScroll(PromptFacts("facts"), id="facts-box", can_focus=False), "facts"),
+            boxed(Vertical(PromptOutput("output"), id="output-box"), "output"),
             id="detail",
         )
 
@@ -128,10 +127,6 @@ class PromptsScreen(TopScreen):
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    @property
-    def _host(self) -> AquahostApp:
-        return cast("AquahostApp", self.app)
-
     def _timeline(self) -> Timeline | None:
         return self._host.store.timelines.find(self._chosen) if self._chosen is not None else None
 
@@ -143,13 +138,7 @@ class PromptsScreen(TopScreen):
         if timeline is not None:
             what = "its whole life" if life.is_whole else f"its last {LAST_S:.0f} s"
             title = f"{timeline.view.id} · {what}{' · ended' if timeline.ended_s is not None else ''}"
-        cast(Widget, life.parent).border_title = title
+        cast(Widget, life.parent).border_title = Content(title)
         life.show_prompt(timeline)
         self.query_one(PromptFacts).show_prompt(timeline, self._host.store)
         self.query_one(PromptOutput).show_prompt(timeline, self._host.steering)
-
-
-def _boxed(widget: Widget, title: str) -> Widget:
-    widget.border_title = title
-    widget.add_class("box")
-    return widget

@@ -31,10 +31,18 @@ class TooSmallScreen(ModalScreen[None]):
         yield Static()
 
     def on_resize(self, event: events.Resize) -> None:
+        """Another size."""
+        self._check(event.size)
+
+    def on_screen_resume(self) -> None:
+        """What was above it has gone; meanwhile the terminal may have been enlarged."""
+        self._check(self.app.size)
+
+    def _check(self, size: Size) -> None:
         """Tell the size it has now, or go away."""
-        if is_too_small(event.size):
-            self.query_one(Static).update(_words(event.size))
-        elif self.is_current:  # a size may be told twice, and whatever is on top would be dismissed
+        if is_too_small(size):
+            self.query_one(Static).update(_words(size))
+        elif self.app.screen is self:  # whatever is on top would be dismissed, and a size may be told twice
             self.dismiss()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,6 +21,9 @@ from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.status_bar import StatusBar
 from aquahost_tui.widgets.tab_bar import TabBar
 from aquahost_tui.widgets.view import View
+
+if TYPE_CHECKING:
+    from aquahost_tui.app import AquahostApp
 
 
 class TopScreen(Screen[None]):
@@ -107,6 +110,10 @@ class TopScreen(Screen[None]):
             table.filter = event.words
             if event.ended:
                 table.focus()
+
+    @property
+    def _host(self) -> AquahostApp:
+        return cast("AquahostApp", self.app)
 
     def _found_views(self) -> list[View]:
         if self._views is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -25,11 +25,9 @@ from aquahost_tui.stream import Stream
 from aquahost_tui.trial import Conversation, Reply, Turn
 from aquahost_tui.widgets.loading import load_words
 from aquahost_tui.widgets.media_view import MediaView
-from aquahost_tui.widgets.model_choice import ModelChoice, state_of
+from aquahost_tui.widgets.model_choice import ModelChoice
+from aquahost_tui.widgets.model_state import state_word
 from aquahost_tui.widgets.turn_view import TurnView
-
-if TYPE_CHECKING:
-    from aquahost_tui.app import AquahostApp
 
 _LOW, _NARROW = 30, 100
 
@@ -224,10 +222,6 @@ class TryScreen(TopScreen):
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    @property
-    def _host(self) -> AquahostApp:
-        return cast("AquahostApp", self.app)
-
     def _models(self) -> list[ModelView]:
         snapshot = self._host.store.snapshot
         return list(snapshot.models) if snapshot is not None else []
@@ -239,7 +233,7 @@ def _is_loading(model: ModelView) -> bool:
 
 def _title(model: ModelView) -> str:
     place = "" if model.gpu is None else f" on GPU {model.gpu}"
-    return f"{model.name} · {model.kind} · {state_of(model)[0]}{place}"
+    return f"{model.name} · {model.kind} · {state_word(model)}{place}"
 
 
 def _hint(model: ModelView, refusal: str | None) -> str:

@@ -9,6 +9,8 @@ from aquahost.messages.snapshot import GpuView
 
 _SPARKS = " ▁▂▃▄▅▆▇█"
 _PLAIN_SPARKS = " .:-=+*#@"
+LEAST_RATE = 1e6
+"""Traffic is drawn against the largest of its points, and at least against this."""
 
 
 @dataclass(frozen=True, slots=True)

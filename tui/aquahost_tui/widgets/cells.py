@@ -67,6 +67,10 @@ class Cell(NamedTuple):
     tone: Tone = Tone.PLAIN
 
 
+NONE = Cell("–", Tone.DIM)
+"""Stands where there is nothing to tell."""
+
+
 def short_bytes(nbytes: float) -> str:
     """A size in at most five characters: "0", "512K", "1.5G"."""
     for unit, name in ((TIB, "T"), (GIB, "G"), (MIB, "M"), (KIB, "K")):

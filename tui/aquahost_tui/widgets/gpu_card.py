@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from textual.content import Content
 from textual.widget import Widget
 
-from aquahost.messages.snapshot import GpuView, LeaseView, ModelState, ModelView
+from aquahost.messages.snapshot import GpuView, LeaseView, ModelView
 from aquahost_tui.store.series import Series
 from aquahost_tui.store.store import Store
-from aquahost_tui.widgets.bars import BORROWED, divide, memory_parts, sparkline
-from aquahost_tui.widgets.cells import MODEL_TONES, Tone, short_bytes, short_rate
+from aquahost_tui.widgets.bars import BORROWED, LEAST_RATE, divide, memory_parts, sparkline
+from aquahost_tui.widgets.cells import Tone, short_bytes, short_rate
+from aquahost_tui.widgets.model_state import state_mark, state_tone, state_word
 
 _BUSY, _IDLE = 0.75, 0.10
 """Utilisation from which a GPU counts as busy, and below which as idle (as nvitop's colours do)."""
-_LEAST_RATE = 1e6
-"""Traffic is drawn against the largest of its points, and at least against this."""
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ class _Shown:
 
 
 class GpuCard(Widget):
-    """In one line, or with the class `-card` as a box of five."""
+    """In one line, or with the class `-card` as a box of four in a frame."""
 
     DEFAULT_CSS = """
     GpuCard { height: 1; width: 1fr; }
@@ -61,7 +60,7 @@ class GpuCard(Widget):
             traffic=store.traffic.get(gpu.index, Series()),
         )
         self.set_class(gpu.lost is not None, "-lost")
-        self.border_title = f"GPU {gpu.index} · {gpu.name}"
+        self.border_title = Content(f"GPU {gpu.index} · {gpu.name}")
         self.refresh()
 
     def render(self) -> Content:
@@ -143,7 +142,7 @@ def _spark(series: Series, width: int, most: float, style: str) -> Content:
 
 def _traffic(shown: _Shown, width: int) -> Content:
     points = shown.traffic.last(width)
-    most = max([_LEAST_RATE, *points])
+    most = max([LEAST_RATE, *points])
     rate = f"{short_rate(shown.traffic.now):>8}" if shown.traffic.now else "       –"
     return Content.assemble((rate, "$foreground-muted"), " ", (sparkline(points, width, most), "$text-accent"))
 
@@ -153,14 +152,14 @@ def _models(models: list[ModelView]) -> Content:
         return Content.styled("no model", "$foreground-disabled")
     pieces = []
     for model in models:
-        parked = model.stats is not None and bool(model.stats.parked)
-        tone = Tone.ACCENT if parked else MODEL_TONES[model.state]
-        word = "parked" if parked else str(model.state)
+        tone = state_tone(model).variable
         live = f" {model.queue}" if model.queue else ""
-        glyph = "◌" if parked else ("●" if model.state is ModelState.READY else "○")
         pieces.append(
             Content.assemble(
-                (f"{glyph} ", tone.variable), model.name, (f" {word}", tone.variable), (live, "bold $text-warning")
+                (f"{state_mark(model)} ", tone),
+                model.name,
+                (f" {state_word(model)}", tone),
+                (live, "bold $text-warning"),
             )
         )
     return Content("  ").join(pieces)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from aquahost.messages.snapshot import LeaseState, Snapshot
 from aquahost_tui.store.lease_history import LeaseRecord
 from aquahost_tui.store.store import Store, flow_between
-from aquahost_tui.widgets.cells import LEASE_TONES, Cell, Tone, short_bytes, short_rate, short_seconds
+from aquahost_tui.widgets.cells import LEASE_TONES, NONE, Cell, Tone, short_bytes, short_rate, short_seconds
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.table_rows import Column
-
-_NONE = Cell("–", Tone.DIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ def _borrower(row: LeaseRow) -> Cell:
 
 
 def _now(row: LeaseRow) -> Cell:
-    return Cell(short_bytes(row.record.view.nbytes), Tone.WARN) if row.is_live else _NONE
+    return Cell(short_bytes(row.record.view.nbytes), Tone.WARN) if row.is_live else NONE
 
 
 def _state(row: LeaseRow) -> Cell:
@@ -103,7 +101,7 @@ def _state(row: LeaseRow) -> Cell:
 
 def _recalled(row: LeaseRow) -> Cell:
     nbytes = row.record.view.recalled_bytes
-    return Cell(short_bytes(nbytes), Tone.WARN if row.is_live else Tone.DIM) if nbytes else _NONE
+    return Cell(short_bytes(nbytes), Tone.WARN if row.is_live else Tone.DIM) if nbytes else NONE
 
 
 def _when(row: LeaseRow) -> Cell:
@@ -111,7 +109,7 @@ def _when(row: LeaseRow) -> Cell:
         return Cell(f"{short_seconds(row.ended_ago_s)} ago", Tone.DIM)
     due_s = row.record.view.deadline_in_s
     if due_s is None:
-        return _NONE
+        return NONE
     return Cell(f"due in {due_s:.1f} s", Tone.WARN) if due_s >= 0 else Cell(f"LATE {-due_s:.1f} s", Tone.BAD)
 
 
@@ -124,7 +122,7 @@ def _urgency(row: LeaseRow) -> tuple[int, float]:
 
 
 def _rate(row: LeaseRow) -> Cell:
-    return Cell(short_rate(row.bytes_per_s)) if row.bytes_per_s else _NONE
+    return Cell(short_rate(row.bytes_per_s)) if row.bytes_per_s else NONE
 
 
 _COLUMNS: tuple[Column[LeaseRow], ...] = (

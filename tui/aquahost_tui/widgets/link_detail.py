@@ -7,12 +7,9 @@ from textual.widget import Widget
 
 from aquahost.messages.snapshot import LinkView, Snapshot
 from aquahost_tui.store.store import Store, leases_between
-from aquahost_tui.widgets.bars import sparkline
+from aquahost_tui.widgets.bars import LEAST_RATE, sparkline
 from aquahost_tui.widgets.cells import Tone, short_bytes, short_rate
 from aquahost_tui.widgets.link_matrix import HOST, glyph_of
-
-_LEAST_RATE = 1e6
-"""Traffic is drawn against the largest of its points, and at least against this."""
 
 
 class LinkDetail(Widget):
@@ -67,7 +64,7 @@ class LinkDetail(Widget):
         flows = store.snapshot.flows
         now = next((flow.bytes_per_s for flow in flows if (flow.source, flow.target) == (source, target)), 0.0)
         rate = Content.styled(f"{short_rate(now) if now else '–':>9} ", "bold")
-        spark = sparkline(points, width, max([*points, _LEAST_RATE]))
+        spark = sparkline(points, width, max([*points, LEAST_RATE]))
         return [
             Content.assemble((f"{end_name(source)} → {end_name(target)}  ", "bold $text-primary"), _verdict(link)),
             Content.assemble(("  now ", "$foreground-muted"), rate, (spark, "$text-warning")),

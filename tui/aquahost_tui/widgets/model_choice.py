@@ -8,8 +8,8 @@ from textual.widgets.option_list import Option
 
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost_tui.store.store import Store
-from aquahost_tui.widgets.cells import MODEL_TONES, Tone
 from aquahost_tui.widgets.loading import load_share
+from aquahost_tui.widgets.model_state import state_mark, state_tone, state_word
 from aquahost_tui.widgets.table_rows import fit
 
 _KIND_WIDTH = 5
@@ -61,23 +61,18 @@ def _first_ready(models: list[ModelView]) -> int:
     return next((at for at, model in enumerate(models) if model.state is ModelState.READY), 0)
 
 
-def state_of(model: ModelView) -> tuple[str, Tone]:
-    """How it stands in one word, and the word's tone."""
-    if model.stats is not None and model.stats.parked:
-        return "parked", Tone.ACCENT
-    share = load_share(model.load)
-    if model.state is ModelState.LOADING and share is not None:
-        return f"{share:.0%}", Tone.BUSY
-    return str(model.state), MODEL_TONES[model.state]
+def _word(model: ModelView) -> str:
+    """Its state in one word; while it loads, how much of it is there."""
+    share = load_share(model.load) if model.state is ModelState.LOADING else None
+    return state_word(model) if share is None else f"{share:.0%}"
 
 
 def _line(model: ModelView, width: int) -> Content:
-    word, tone = state_of(model)
-    mark = "●" if model.state is ModelState.READY else "○"
+    tone = state_tone(model).variable
     room = max(width - 2 - _KIND_WIDTH - 2 - 8, 4)
     return Content.assemble(
-        (f"{mark} ", tone.variable),
+        (f"{state_mark(model)} ", tone),
         fit(model.name, room),
         (f" {model.kind:<{_KIND_WIDTH}} ", "$foreground-muted"),
-        (word, tone.variable),
+        (_word(model), tone),
     )

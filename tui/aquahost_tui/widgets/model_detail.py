@@ -14,7 +14,7 @@ from aquahost_tui.store.store import Store
 from aquahost_tui.widgets.bars import BORROWED, KV, WEIGHTS, WORK, Part, divide
 from aquahost_tui.widgets.cells import Tone, short_bytes, short_seconds
 from aquahost_tui.widgets.loading import load_share, load_words, progress_bar
-from aquahost_tui.widgets.model_table import model_tone, model_words
+from aquahost_tui.widgets.model_state import is_parked, state_tone, state_words
 
 _LABEL = 10
 """Cells that labels take."""
@@ -109,12 +109,12 @@ def _times(count: int) -> str:
 
 
 def _state(model: ModelView) -> Content:
-    words = [(model_words(model), f"bold {model_tone(model).variable}")]
+    words = [(state_words(model), f"bold {state_tone(model).variable}")]
     if model.gpu is not None:
         words.append((f" on GPU {model.gpu}", ""))
     if model.ready_for_s is not None:
         words.append((f", up for {format_seconds(model.ready_for_s)}", ""))
-    if model.stats is not None and model.stats.parked:
+    if is_parked(model):
         words.append(("; wakes with its next prompt, or with w", "$foreground-muted"))
     elif model.state in (ModelState.UNLOADED, ModelState.FAILED):
         words.append(("; l loads it", "$foreground-muted"))

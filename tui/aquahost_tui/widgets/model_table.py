@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost.messages.wire import EngineStats
 from aquahost_tui.store.store import Store
-from aquahost_tui.widgets.cells import MODEL_TONES, Cell, Tone, short_bytes, short_count, short_seconds
+from aquahost_tui.widgets.cells import NONE, Cell, Tone, short_bytes, short_count, short_seconds
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.loading import load_share, progress_bar
+from aquahost_tui.widgets.model_state import state_tone, state_words
 from aquahost_tui.widgets.table_rows import Column
 
-_NONE = Cell("–", Tone.DIM)
 _BAR = 9
 """Cells of a load's bar in the column of states."""
 _FULL = 0.9
@@ -61,23 +61,9 @@ class ModelTable(LiveTable[ModelRow]):
         )
 
 
-def model_words(model: ModelView) -> str:
-    """State in a word or two: "ready", "parked→host", "ready, pinned"."""
-    if model.state is ModelState.READY and model.stats is not None and model.stats.parked:
-        return f"parked→{model.stats.parked}"
-    return f"{model.state}, pinned" if model.pinned and model.state is ModelState.READY else str(model.state)
-
-
-def model_tone(model: ModelView) -> Tone:
-    """The state's colour."""
-    if model.stats is not None and model.stats.parked:
-        return Tone.WARN if model.stats.stuck else Tone.ACCENT
-    return MODEL_TONES[model.state]
-
-
 def _text(row: ModelRow) -> str:
     model = row.view
-    return f"{model.name} {model.kind} {model_words(model)} {'pinned' if model.pinned else ''} {model.source}"
+    return f"{model.name} {model.kind} {state_words(model)} {'pinned' if model.pinned else ''} {model.source}"
 
 
 def _state(row: ModelRow) -> Cell:
@@ -87,15 +73,15 @@ def _state(row: ModelRow) -> Cell:
         return Cell(f"{progress_bar(share, _BAR)} {share * 100:>3.0f}%", Tone.BUSY)
     if model.state is ModelState.LOADING and model.load is not None:
         return Cell(model.load.stage, Tone.BUSY)
-    return Cell(model_words(model), model_tone(model))
+    return Cell(state_words(model), state_tone(model))
 
 
 def _gpu(row: ModelRow) -> Cell:
-    return _NONE if row.view.gpu is None else Cell(str(row.view.gpu))
+    return NONE if row.view.gpu is None else Cell(str(row.view.gpu))
 
 
 def _size(nbytes: int, tone: Tone = Tone.PLAIN) -> Cell:
-    return Cell(short_bytes(nbytes), tone) if nbytes else _NONE
+    return Cell(short_bytes(nbytes), tone) if nbytes else NONE
 
 
 def _weights(row: ModelRow) -> Cell:
@@ -105,7 +91,7 @@ def _weights(row: ModelRow) -> Cell:
 def _kv(row: ModelRow) -> Cell:
     used, own = row.stats.kv_used_bytes, row.stats.kv_bytes
     if not used and not own:
-        return _NONE
+        return NONE
     # Beyond its own memory, what is in use lies with neighbours or the host.
     return Cell(f"{short_bytes(used)}/{short_bytes(own)}", Tone.ACCENT if used > own else Tone.PLAIN)
 
@@ -119,11 +105,11 @@ def _queue(row: ModelRow) -> Cell:
 
 
 def _rate(row: ModelRow) -> Cell:
-    return Cell(short_count(row.tokens_per_s)) if row.tokens_per_s else _NONE
+    return Cell(short_count(row.tokens_per_s)) if row.tokens_per_s else NONE
 
 
 def _slice(row: ModelRow) -> Cell:
-    return Cell(short_seconds(row.stats.slice_s)) if row.stats.slice_s else _NONE
+    return Cell(short_seconds(row.stats.slice_s)) if row.stats.slice_s else NONE
 
 
 def _restarts(row: ModelRow) -> Cell:
@@ -131,14 +117,14 @@ def _restarts(row: ModelRow) -> Cell:
 
 
 def _up(row: ModelRow) -> Cell:
-    return Cell(short_seconds(row.view.ready_for_s)) if row.view.ready_for_s is not None else _NONE
+    return Cell(short_seconds(row.view.ready_for_s)) if row.view.ready_for_s is not None else NONE
 
 
 _COLUMNS: tuple[Column[ModelRow], ...] = (
     Column(title="MODEL", width=10, cell=lambda row: Cell(row.view.name), sort=lambda row: row.view.name, grows=True),
     Column(title="KIND", width=5, cell=lambda row: Cell(row.view.kind, Tone.DIM),
            sort=lambda row: row.view.kind, drop=4),
-    Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, model_words(row.view))),
+    Column(title="STATE", width=14, cell=_state, sort=lambda row: (row.view.state, state_words(row.view))),
     Column(title="GPU", width=4, cell=_gpu, sort=lambda row: row.view.gpu, right=True),
     Column(title="WEIGHTS", width=8, cell=_weights, sort=lambda row: row.stats.weights_bytes, right=True),
     Column(title="KV USED/OWN", width=12, cell=_kv, sort=lambda row: row.stats.kv_used_bytes, right=True, drop=1),

@@ -5,11 +5,9 @@ from __future__ import annotations
 from aquahost.messages.words import state_words
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.timelines import Timeline
-from aquahost_tui.widgets.cells import PROMPT_TONES, Cell, Tone, short_seconds
+from aquahost_tui.widgets.cells import NONE, PROMPT_TONES, Cell, Tone, short_seconds
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.table_rows import Column
-
-_NONE = Cell("–", Tone.DIM)
 
 
 class QueueTable(LiveTable[Timeline]):
@@ -61,25 +59,25 @@ def _progress(row: Timeline) -> int:
 
 def _line(row: Timeline) -> Cell:
     is_live = row.ended_s is None
-    return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position and is_live else _NONE
+    return Cell(f"#{row.view.position}", Tone.WARN) if row.view.position and is_live else NONE
 
 
 def _next(row: Timeline) -> Cell:
     view = row.view
     if row.ended_s is not None:
-        return _NONE
+        return NONE
     if view.position == 0:
         return Cell("now", Tone.GOOD)
-    return Cell(short_seconds(view.next_slice_s)) if view.next_slice_s else _NONE
+    return Cell(short_seconds(view.next_slice_s)) if view.next_slice_s else NONE
 
 
 def _first(row: Timeline) -> Cell:
     first_s = row.view.first_token_s
-    return Cell(short_seconds(first_s)) if first_s is not None else _NONE
+    return Cell(short_seconds(first_s)) if first_s is not None else NONE
 
 
 def _rate(row: Timeline) -> Cell:
-    return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s and row.ended_s is None else _NONE
+    return Cell(f"{row.rate.per_s:.1f}") if row.rate.per_s and row.ended_s is None else NONE
 
 
 _COLUMNS: tuple[Column[Timeline], ...] = (

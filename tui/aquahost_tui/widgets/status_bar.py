@@ -45,6 +45,8 @@ def _pieces(store: Store, title: str) -> list[Content]:
     snapshot = store.snapshot
     if snapshot is not None and snapshot.driver == "emulated":
         pieces.append(Content.styled(" EMULATED ", "bold $background on $warning"))
+    elif snapshot is not None:
+        pieces.append(_pair("driver", snapshot.driver))
     if store.trouble is not None:
         words = " no daemon " if snapshot is None else " reconnecting "
         pieces.append(Content.styled(words, "bold $background on $error"))

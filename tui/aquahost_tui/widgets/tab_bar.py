@@ -31,7 +31,7 @@ class TabBar(Widget):
         self._current = current
 
     def render(self) -> Content:
-        """Keys and names; where there is little room only this screen's name."""
+        """Keys and names; where there is little room, of the other screens only the first letters of the name."""
         return Content.assemble(*((text, style) for text, style, _ in self._pieces()))
 
     def on_click(self, event: events.Click) -> None:

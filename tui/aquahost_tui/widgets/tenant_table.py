@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aquahost.messages.snapshot import TenantView
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.tenant_shares import Share
-from aquahost_tui.widgets.cells import Cell, Tone, short_count, short_seconds
+from aquahost_tui.widgets.cells import NONE, Cell, Tone, short_count, short_seconds
 from aquahost_tui.widgets.live_table import LiveTable
 from aquahost_tui.widgets.loading import progress_bar
 from aquahost_tui.widgets.table_rows import Column
@@ -15,7 +15,6 @@ from aquahost_tui.widgets.table_rows import Column
 UNFAIR = 0.05
 """A share that is further than this from what is deserved stands out."""
 _VERY_UNFAIR = 0.15
-_NONE = Cell("–", Tone.DIM)
 _BULLET = 22
 
 
@@ -58,11 +57,11 @@ class TenantTable(LiveTable[TenantRow]):
 
 
 def _percent(share: float, tone: Tone = Tone.PLAIN) -> Cell:
-    return Cell(f"{share * 100:.0f}%", tone) if share > 0 else _NONE
+    return Cell(f"{share * 100:.0f}%", tone) if share > 0 else NONE
 
 
 def _count(count: float, tone: Tone = Tone.PLAIN) -> Cell:
-    return Cell(short_count(count), tone) if count else _NONE
+    return Cell(short_count(count), tone) if count else NONE
 
 
 def share_tone(share: Share) -> Tone:
@@ -84,7 +83,7 @@ def _bullet(row: TenantRow) -> Cell:
 
 def _surplus(row: TenantRow) -> Cell:
     if not row.share.had and not row.share.deserved:
-        return _NONE
+        return NONE
     points = round(row.share.surplus * 100)
     return Cell(f"{points:+d}" if points else "±0", share_tone(row.share))
 
