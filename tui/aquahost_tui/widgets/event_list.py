@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from aquahost.events import Event, EventKind
+from aquahost_tui.clock_words import clock_of
 from aquahost_tui.store.store import Store
 from aquahost_tui.widgets.cells import Tone
 
@@ -29,7 +30,8 @@ _KIND_WIDTH = 72
 
 
 class EventList(Widget):
-    """As many events as there are lines; those about single prompts are left out, of which there are too many."""
+    """As many events as there are lines; of those about single prompts, of which there are too many, only
+    failures."""
 
     DEFAULT_CSS = """
     EventList { height: 1fr; }
@@ -44,7 +46,7 @@ class EventList(Widget):
         """Show those that came."""
         if store.last_seq != self._last_seq:
             self._last_seq = store.last_seq
-            self._events = [event for event in store.events if not event.kind.startswith("prompt.")][-200:]
+            self._events = [event for event in store.events if _is_listed(event)][-200:]
             self.refresh()
 
     def render(self) -> Content:
@@ -55,9 +57,13 @@ class EventList(Widget):
         return Content("\n").join(lines) if lines else Content.styled("no events yet", "$foreground-muted")
 
 
+def _is_listed(event: Event) -> bool:
+    return event.kind is EventKind.PROMPT_FAILED or not event.kind.startswith("prompt.")
+
+
 def event_line(event: Event, *, with_kind: bool) -> Content:
     """Time, kind and message; without the kind's name, the message has its colour."""
-    clock = (event.at.partition("T")[2][:8] + " ", "$foreground-muted")
+    clock = (f"{clock_of(event.at)} ", "$foreground-muted")
     colour = _TONES.get(event.kind, Tone.PLAIN).variable
     if not with_kind:
         return Content.assemble(clock, (event.message, colour))

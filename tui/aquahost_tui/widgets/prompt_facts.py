@@ -9,6 +9,7 @@ from aquahost.events import Event, EventKind
 from aquahost.messages.snapshot import PromptView
 from aquahost.messages.words import state_words
 from aquahost.units import format_seconds
+from aquahost_tui.clock_words import clock_of
 from aquahost_tui.store.life import Slices, slices_of
 from aquahost_tui.store.store import Store
 from aquahost_tui.store.timelines import Timeline
@@ -74,9 +75,8 @@ def _state(timeline: Timeline, store: Store) -> Fact:
     end = _end_of(view.id, store)
     if end is None:
         return ("state", "ended", Tone.DIM)
-    clock = end.at.partition("T")[2][:8]
     tone = Tone.GOOD if end.kind is EventKind.PROMPT_FINISHED else Tone.BAD
-    return ("state", f"ended: {end.kind.removeprefix('prompt.')} at {clock}", tone)
+    return ("state", f"ended: {end.kind.removeprefix('prompt.')} at {clock_of(end.at)}", tone)
 
 
 def _end_of(prompt_id: str, store: Store) -> Event | None:
