@@ -138,6 +138,12 @@ def test_a_stream_tells_why_it_broke_off() -> None:
     assert stream.trouble == "the worker died"
 
 
+def test_a_stream_tells_of_what_nobody_expected() -> None:
+    stream = stream_of(ScriptedClient("a", ValueError("bad bytes")))
+    assert wait_for(stream) == [(5.0, "a")]
+    assert stream.trouble == "ValueError: bad bytes"
+
+
 def test_a_stream_that_is_stopped_has_no_trouble() -> None:
     client = ScriptedClient(hangs=True)
     stream = stream_of(client)

@@ -135,6 +135,47 @@ async def test_a_log_that_breaks_off_is_asked_for_again(monkeypatch: pytest.Monk
         await until_shown(pilot, lambda: "this is the daemon" in "".join(lines.rows))
 
 
+async def test_the_last_lines_of_a_log_that_ends_stay_until_new_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost_tui.screens.logs._RETRY_S", 0.05)
+    client = LogClient()
+    app = made_app(steering=RecordingSteering(client))
+    async with app.run_test(size=(120, 40)) as pilot:
+        lines = await at_logs(pilot)
+        await pilot.press("right_square_bracket")
+        await until_shown(pilot, lambda: len(lines.rows) == 2)
+        client.trouble = "no daemon answers"
+        client.is_cut.set()
+        await until_shown(pilot, lambda: len(client.asked) > 4)
+        assert "no luck" in lines.rows[1]
+        assert lines.rows[2:] == ["— the log has ended; trying again —", "— no daemon answers; trying again —"]
+        await pilot.press("1", "7")
+        asked = len(client.asked)
+        await until_shown(pilot, lambda: len(client.asked) > asked)
+        assert "no luck" in lines.rows[1]
+        client.trouble = ""
+        await until_shown(pilot, lambda: len(lines.rows) == 2)
+
+
+async def test_help_over_a_log_leaves_it_as_it_is() -> None:
+    client = LogClient()
+    app = made_app(steering=RecordingSteering(client))
+    async with app.run_test(size=(80, 24)) as pilot:
+        lines = await at_logs(pilot)
+        await pilot.press("right_square_bracket")
+        await until_shown(pilot, lambda: len(lines.rows) == 2)
+        lines.add(Content(f"line {number}") for number in range(100))
+        await pilot.press("home")
+        await pilot.pause()
+        await pilot.press("question_mark")
+        client.more.set()
+        await until_shown(pilot, lambda: lines.rows[-1] == "one more")
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert lines.scroll_offset.y == 0
+        assert not lines.follows
+        assert client.asked == [None]
+
+
 async def test_a_recording_has_only_events() -> None:
     app = made_app(steering=Steering(None, readonly=True))
     async with app.run_test(size=(80, 24)) as pilot:

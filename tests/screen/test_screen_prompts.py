@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from aquahost.client import TextEnd, TextPiece
-from aquahost.errors import UnknownPromptError
+from aquahost.errors import UnknownPromptError, UnreachableError
 from aquahost.events import Event, EventKind
 from aquahost_tui.app import AquahostApp
 from aquahost_tui.messages import EventCame, SnapshotCame
@@ -137,6 +137,21 @@ async def test_why_there_is_no_text() -> None:
     client = ScriptedClient(UnknownPromptError("no live prompt has the id 'p0000xyz'"))
     async with prompts_shown(client) as (app, pilot):
         await until_text(pilot, app, "no live prompt has the id 'p0000xyz'")
+
+
+async def test_a_text_that_broke_off_is_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost_tui.widgets.prompt_output._RETRY_S", 0.05)
+    client = ScriptedClient(TextPiece("some words"), hangs=True)
+    async with prompts_shown(client) as (app, pilot):
+        await until_text(pilot, app, "some words")
+        client.items = (UnreachableError("no daemon answers"),)
+        client.interrupt()
+        await until_text(pilot, app, "no daemon answers")
+        assert "some words" in text_of(app)
+        client.items = (TextPiece("some words, and more"), END)
+        await until_text(pilot, app, "some words, and more")
+        await until_text(pilot, app, "ended: stop")
+        assert "no daemon answers" not in text_of(app)
 
 
 async def test_a_recording_has_no_text_and_says_so() -> None:

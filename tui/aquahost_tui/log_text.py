@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from aquahost.client import Client
 from aquahost.clock import Clock
 from aquahost_tui.steering import Steering
-from aquahost_tui.stream import Pause, Stream
 from aquahost_tui.store.plain_words import printable
+from aquahost_tui.stream import Pause, Stream
 
 LAST_LINES = 500
 """Of what was written before."""
+MOST_REST = 16_384
+"""Characters of a line that has not ended; of longer ones the end is kept."""
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
 """What programs write to colour their output or to move the cursor."""
 
@@ -32,7 +34,8 @@ class LogText:
     def take(self) -> list[str]:
         """Whole lines that have come since the last call."""
         text = self._rest + "".join(piece for _, piece in self._stream.take())
-        *lines, self._rest = text.split("\n")
+        *lines, rest = text.split("\n")
+        self._rest = _unfinished(rest)
         if self._stream.is_over and self._rest:
             lines.append(self._rest)
             self._rest = ""
@@ -51,6 +54,12 @@ class LogText:
     def stop(self) -> None:
         """Follow it no longer; does not wait."""
         self._stream.stop()
+
+
+def _unfinished(rest: str) -> str:
+    """What may still be seen of a line that has not ended: progress bars write the same line again and again."""
+    written = rest.rstrip("\r")
+    return rest[max(written.rfind("\r") + 1, len(rest) - MOST_REST) :]
 
 
 def plain_line(line: str) -> str:

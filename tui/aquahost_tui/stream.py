@@ -71,12 +71,17 @@ class Stream(Generic[T]):
                 if not self._stopped.is_set():
                     self._follow(client)
         except AquahostError as error:
-            if not self._stopped.is_set():
-                self._trouble = str(error)
+            self._fail(str(error))
+        except Exception as error:  # a thread's exception would be seen by nobody, and the stream pass for ended
+            self._fail(f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._client = None
             self._ended.set()
+
+    def _fail(self, reason: str) -> None:
+        if not self._stopped.is_set():
+            self._trouble = reason
 
     def _follow(self, client: Client) -> None:
         for item in self._read(client, self._stopped.wait):

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 
 from aquahost.clock import SystemClock
@@ -25,6 +26,7 @@ from aquahost_tui.widgets.source_bar import SourceBar
 
 EVENTS, DAEMON = "events", "daemon"
 _RETRY_S = 1.0
+_NOTHING = "nothing has been written yet"
 _LEVEL = re.compile(r"^(\d{4}-\d\d-\d\d )(\d\d:\d\d:\d\d)(,\d+)? (DEBUG|INFO|WARNING|ERROR|CRITICAL) *(.*)$")
 _TONES = {"DEBUG": Tone.DIM, "INFO": Tone.DIM, "WARNING": Tone.WARN, "ERROR": Tone.BAD, "CRITICAL": Tone.BAD}
 
@@ -45,6 +47,11 @@ class LogsScreen(TopScreen):
         self._run_id = ""
         self._last_seq = 0
         self._log: LogText | None = None
+        self._has_come = False
+        """Whether the lines shown are of this log; until it has written some, those of the one before stay."""
+        self._trouble = ""
+        """Why the log before broke off, as the last line shown tells."""
+        self._frames: Timer | None = None
 
     def body(self) -> Iterable[Widget]:
         """The names of all sources, and the chosen one's lines."""
@@ -57,20 +64,25 @@ class LogsScreen(TopScreen):
         """Keys go to the lines; look at each frame for what has come."""
         self._lines.focus()
         self._lines.begin("no events yet")
-        self.set_interval(FRAME_S, self._take)
+        self._frames = self.set_interval(FRAME_S, self._take)
 
     def on_unmount(self) -> None:
         """Leave nothing behind that reads."""
         self._leave()
 
     def on_screen_suspend(self) -> None:
-        """Nobody looks: read nothing."""
-        self._leave()
+        """Read nothing when another place is gone to; below a question or the help the log is followed on."""
+        if self not in self.app.screen_stack:
+            self._leave()
+            if self._frames is not None:
+                self._frames.pause()
 
     def on_screen_resume(self) -> None:
         """Go on with the log that one looked at last."""
+        if self._frames is not None:
+            self._frames.resume()
         if self._sources.source != EVENTS and self._log is None:
-            self._begin()
+            self._follow()
 
     # -- what it shows -----------------------------------------------------------------------------------------
 
@@ -82,10 +94,10 @@ class LogsScreen(TopScreen):
             return
         models = [] if self._steering.is_recording else [DAEMON, *(model.name for model in snapshot.models)]
         self._sources.offer([EVENTS, *models])
-        if snapshot.run_id != self._run_id:
-            self._run_id, self._last_seq = snapshot.run_id, 0
-            self._begin()
-        elif self._sources.source == EVENTS:
+        is_new, self._run_id = snapshot.run_id != self._run_id, snapshot.run_id
+        if self._sources.source == EVENTS:
+            if is_new:
+                self._begin()
             self._show_events(store)
 
     def action_source(self, by: int) -> None:
@@ -115,8 +127,14 @@ class LogsScreen(TopScreen):
             self._lines.begin("no events yet")
             self._show_events(self._host.store)
         else:
-            self._lines.begin("nothing has been written yet")
-            self._log = LogText(self._steering, None if source == DAEMON else source, SystemClock())
+            self._lines.begin(_NOTHING)
+            self._trouble = ""
+            self._follow()
+
+    def _follow(self) -> None:
+        source = self._sources.source
+        self._has_come = False
+        self._log = LogText(self._steering, None if source == DAEMON else source, SystemClock())
 
     def _show_events(self, store: Store) -> None:
         new = [event for event in store.events if event.seq > self._last_seq]
@@ -125,20 +143,27 @@ class LogsScreen(TopScreen):
             self._lines.add(event_line(event, with_kind=True) for event in new)
 
     def _take(self) -> None:
-        self.query_one("#lines-box").border_subtitle = "" if self._lines.follows else "scrolled back; End follows"
+        box, hint = self.query_one("#lines-box"), "" if self._lines.follows else "scrolled back; End follows"
+        if box.border_subtitle != hint:  # setting it draws the box, whatever it was
+            box.border_subtitle = hint
         log = self._log
         if log is None:
             return
         if lines := log.take():
+            if not self._has_come:
+                self._has_come, self._trouble = True, ""
+                self._lines.begin(_NOTHING)
             self._lines.add(_log_line(line) for line in lines)
         if log.is_over:
             self._log = None
-            self._lines.add([Content.styled(f"— {log.trouble}; trying again —", Tone.WARN.variable)])
+            if log.trouble != self._trouble:
+                self._trouble = log.trouble
+                self._lines.add([Content.styled(f"— {log.trouble}; trying again —", Tone.WARN.variable)])
             self.set_timer(_RETRY_S, self._again)
 
     def _again(self) -> None:
-        if self.is_current and self._log is None and self._sources.source != EVENTS:
-            self._begin()
+        if self in self.app.screen_stack and self._log is None and self._sources.source != EVENTS:
+            self._follow()
 
     def _leave(self) -> None:
         if self._log is not None:

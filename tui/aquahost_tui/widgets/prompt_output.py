@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -12,15 +14,16 @@ from aquahost.client import StepDone, TextEnd, TextPiece
 from aquahost.clock import SystemClock
 from aquahost_tui.pace import FRAME_S
 from aquahost_tui.steering import Steering
+from aquahost_tui.store.plain_words import printable
 from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.stream import Stream
-from aquahost_tui.store.plain_words import printable
 from aquahost_tui.widgets.plain import step_bar
 
 MOST_SHOWN = 20_000
 """Characters; of longer texts the end is shown."""
 _SETTLE_S = 0.15
 """The cursor must stay on a prompt for so long before its text is asked for."""
+_RETRY_S = 1.0
 _WAITING = "…"
 
 
@@ -35,8 +38,12 @@ class PromptOutput(VerticalScroll):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._timeline: Timeline | None = None
+        self._steering: Steering | None = None
         self._stream: Stream[TextPiece | StepDone | TextEnd] | None = None
         self._settle: Timer | None = None
+        self._frames: Timer | None = None
+        self._has_come = False
+        """Whether the text is of this stream; until a word has come, that of the one before stays."""
         self._text = ""
         self._note = ""
         self._drawn = Content("")
@@ -46,9 +53,9 @@ class PromptOutput(VerticalScroll):
         yield Static()
 
     def on_mount(self) -> None:
-        """Look at each frame for what has come; the end stays in view unless one scrolls up."""
+        """The end stays in view unless one scrolls up; frames are only for while a text is followed."""
         self.anchor()
-        self.set_interval(FRAME_S, self._take)
+        self._frames = self.set_interval(FRAME_S, self._take, pause=True)
 
     def on_unmount(self) -> None:
         """Leave nothing behind that reads."""
@@ -72,13 +79,15 @@ class PromptOutput(VerticalScroll):
         if self._stream is not None:
             self._stream.stop()
         self._settle = self._stream = None
+        if self._frames is not None:
+            self._frames.pause()
 
     def resume(self, steering: Steering) -> None:
         """Follow again, if there is more to come."""
         timeline = self._timeline
-        if self._stream is None and timeline is not None and timeline.ended_s is None:
-            self._timeline = None
-            self.show_prompt(timeline, steering)
+        if self._stream is None and timeline is not None and timeline.view.kind == "text" and timeline.ended_s is None:
+            self.leave()
+            self._begin(timeline, steering)
 
     def _begin(self, timeline: Timeline, steering: Steering) -> None:
         if steering.is_recording:
@@ -87,28 +96,39 @@ class PromptOutput(VerticalScroll):
             self._note = "it has ended, and its text was not followed here"
         else:
             self._note = _WAITING
-            self._settle = self.set_timer(_SETTLE_S, lambda: self._follow(timeline, steering))
+            self._steering = steering
+            self._settle = self.set_timer(_SETTLE_S, self._follow)
 
-    def _follow(self, timeline: Timeline, steering: Steering) -> None:
+    def _follow(self) -> None:
+        timeline, steering = self._timeline, self._steering
+        if timeline is None or steering is None or timeline.ended_s is not None or self._frames is None:
+            return
         prompt_id = timeline.view.id
+        self._has_come = False
         self._stream = Stream(steering.watching, lambda client, _: client.prompt_output(prompt_id), SystemClock())
+        self._frames.resume()
 
     def _take(self) -> None:
         stream = self._stream
         if stream is None:
             return
         news = [item for _, item in stream.take()]
-        end = next((item for item in news if isinstance(item, TextEnd)), None)
-        self._text += "".join(printable(item.text) for item in news if isinstance(item, TextPiece))
+        if news:
+            self._add(news)
         if stream.is_over:
-            self._stream = None
-            self._note = stream.trouble or self._note
-        if end is not None:
-            self._note = f"ended: {end.finish_reason}"
-        elif self._text and self._note == _WAITING:
-            self._note = ""
+            self.leave()
+            if stream.trouble is not None:
+                self._note = stream.trouble
+                self._settle = self.set_timer(_RETRY_S, self._follow)
         if news or stream.is_over:
             self._draw()
+
+    def _add(self, news: Sequence[TextPiece | StepDone | TextEnd]) -> None:
+        if not self._has_come:
+            self._has_come, self._text = True, ""
+        self._text += "".join(printable(item.text) for item in news if isinstance(item, TextPiece))
+        end = next((item for item in news if isinstance(item, TextEnd)), None)
+        self._note = f"ended: {end.finish_reason}" if end is not None else ""
 
     def _draw(self) -> None:
         timeline = self._timeline
