@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from PIL import Image
-from textual.pilot import Pilot
 from textual.widgets import Input
 
-from aquahost.client import Media, StepDone, TextEnd, TextPiece
+from aquahost.client import TextEnd, TextPiece
 from aquahost.errors import QueueFullError
 from aquahost.messages.snapshot import ModelState, ModelView, Snapshot
 from aquahost.messages.wire import LoadProgress
@@ -25,65 +18,16 @@ from aquahost_tui.messages import SnapshotCame
 from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.try_model import TryScreen
 from aquahost_tui.steering import Steering
-from aquahost_tui.widgets.media_view import MediaView
 from made_host import snapshot
 from scripted_client import ScriptedClient
-from tui_host import RecordingSteering, StillFeed, made_app, settle, text_of, until_shown
+from try_host import notes_of, try_shown, until_text
+from tui_host import RecordingSteering, text_of, until_shown
 
 END = TextEnd(finish_reason="length", input_tokens=12, output_tokens=61)
 
 
-@asynccontextmanager
-async def try_shown(
-    *items: Any,
-    hangs: bool = False,
-    client: ScriptedClient | None = None,
-    steering: Steering | None = None,
-    size: tuple[int, int] = (120, 40),
-) -> AsyncIterator[tuple[AquahostApp, Pilot[None], ScriptedClient]]:
-    client = client or ScriptedClient(*items, hangs=hangs)
-    app = made_app(steering=steering or RecordingSteering(client))
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot, StillFeed())
-        await pilot.press("t")
-        await pilot.pause()
-        yield app, pilot, client
-
-
-async def until_text(pilot: Pilot[Any], app: AquahostApp, words: str) -> None:
-    await until_shown(pilot, lambda: words in text_of(app))
-
-
 def words_of(app: AquahostApp) -> Input:
     return app.screen.query_one("#words", Input)
-
-
-def notes_of(app: AquahostApp) -> list[str]:
-    return [note.message for note in app._notifications]
-
-
-def save(folder: Path, name: str, data: bytes) -> None:
-    (folder / name).write_bytes(data)
-
-
-def saved(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def png(width: int = 8, height: int = 8) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), (255, 0, 0)).save(file, "PNG")
-    return file.getvalue()
-
-
-def wav() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(8000)
-        sound.writeframes(bytes([0, 0x40]) * 16_000)
-    return file.getvalue()
 
 
 def with_model(name: str, **changes: Any) -> Snapshot:
@@ -147,6 +91,9 @@ async def test_esc_stops_a_prompt_and_only_then_leaves() -> None:
         await until_text(pilot, app, "The sky")
         await pilot.press(*"x", "enter")
         assert "chat still answers" in notes_of(app)[0]
+        await pilot.press("ctrl+l")
+        assert "chat still answers" in notes_of(app)[1]
+        assert "The sky" in text_of(app)
         await pilot.press("escape")
         await until_shown(pilot, lambda: client.waiting == 0)
         await until_text(pilot, app, "stopped, first after")
@@ -187,74 +134,6 @@ async def test_each_model_has_a_conversation_of_its_own() -> None:
         await pilot.press("up", *"a", "enter")
         await pilot.pause()
         assert "spare failed: no file model.safetensors" in text_of(app)
-
-
-async def test_an_image_is_drawn_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path, "red-house.png", b"")
-    async with try_shown(StepDone(step=2, steps=4), Media(png())) as (app, pilot, client):
-        await pilot.press("ctrl+s")
-        assert "no image or sound" in notes_of(app)[0]
-        await pilot.press("down", "down", *"red", "space", *"house", "enter")
-        await until_text(pilot, app, "8 × 8 pixels")
-        assert client.asked == [("image", "paint", "red house", {"output_format": "png"})]
-        assert "▀" * 48 in text_of(app)
-        await pilot.press("ctrl+s")
-        await until_text(pilot, app, "saved as red-house-2.png")
-        assert saved(tmp_path) == {"red-house.png": b"", "red-house-2.png": png()}
-        await pilot.press("tab", "s")
-        assert len(saved(tmp_path)) == 2
-
-
-async def test_a_picture_fits_after_the_terminal_has_changed() -> None:
-    async with try_shown(Media(png(64, 64))) as (app, pilot, _):
-        await pilot.press("down", "down", *"red", "enter")
-        await until_text(pilot, app, "64 × 64 pixels")
-        view = app.screen.query_one(MediaView)
-        high = view.size.height
-        await pilot.resize_terminal(100, 24)
-        await until_shown(pilot, lambda: view.size.height < high)
-        await until_text(pilot, app, "64 × 64 pixels")
-
-
-async def test_steps_before_the_image() -> None:
-    async with try_shown(StepDone(step=2, steps=4), hangs=True) as (app, pilot, _):
-        await pilot.press("down", "down", *"red", "enter")
-        await until_text(pilot, app, "2 of 4 steps")
-        assert "██" in text_of(app)
-
-
-async def test_a_sound_is_drawn_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with try_shown(StepDone(step=1, steps=1), Media(wav())) as (app, pilot, client):
-        await pilot.press("down", "down", "down", *"slow", "enter")
-        await until_text(pilot, app, "2.0 s, 8 kHz, mono")
-        assert client.asked == [("audio", "sing", "slow", {"response_format": "wav"})]
-        assert "█" * 60 in text_of(app)
-        await pilot.press("ctrl+s")
-        await until_text(pilot, app, "saved as slow.wav")
-        assert saved(tmp_path) == {"slow.wav": wav()}
-
-
-async def test_media_that_cannot_be_drawn_can_be_saved_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with try_shown(Media(b"no image")) as (app, pilot, _):
-        await pilot.press("down", "down", *"red", "enter")
-        await until_text(pilot, app, "the picture cannot be shown")
-        await pilot.press("ctrl+s")
-        assert saved(tmp_path) == {"red.png": b"no image"}
-
-
-async def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with try_shown(Media(b"no image")) as (app, pilot, _):
-        await pilot.press("down", "down", *"red", "enter")
-        await until_text(pilot, app, "the picture cannot be shown")
-        monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
-        await pilot.press("ctrl+s")
-        assert notes_of(app)[-1] == "red.png: No space left"
 
 
 async def test_a_model_that_is_not_loaded_is_loaded_first() -> None:

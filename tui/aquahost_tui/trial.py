@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from aquahost.client import Media, StepDone, TextEnd, TextPiece
 from aquahost.units import format_seconds
 
+MOST_MEDIA = 4
+"""Images or sounds that are kept of a conversation; the files are large."""
+
 Reply = TextPiece | TextEnd | StepDone | Media
 
 
@@ -21,6 +24,8 @@ class Turn:
     """The newest step of an image or a sound."""
     media: bytes | None = None
     """The file of a finished image or sound."""
+    was_dropped: bool = False
+    """Whether there was such a file, which is kept no longer."""
     first_s: float | None = None
     """When the first token or step came."""
     end: TextEnd | None = None
@@ -66,7 +71,7 @@ class Turn:
             parts.append(f"first after {format_seconds(self.first_s - self.sent_s)}")
         if self.end is not None:
             parts += [f"{self.end.input_tokens} tokens in", f"ended: {self.end.finish_reason}"]
-        if self.media is not None:
+        if self.media is not None or self.was_dropped:
             parts.append(f"made in {format_seconds(self.ended_s - self.sent_s)}")
         return ", ".join(parts)
 
@@ -92,3 +97,10 @@ class Conversation:
                 told.append({"role": "user", "content": turn.asked})
                 told.append({"role": "assistant", "content": turn.text})
         return [*told, {"role": "user", "content": text}]
+
+    def drop_old_media(self) -> list[Turn]:
+        """Keep only the last images or sounds; returns the turns whose own was dropped."""
+        dropped = [turn for turn in self.turns if turn.media is not None][:-MOST_MEDIA]
+        for turn in dropped:
+            turn.media, turn.was_dropped = None, True
+        return dropped

@@ -11,6 +11,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
@@ -56,6 +57,7 @@ class TryScreen(TopScreen):
         self._stream: Stream[Reply] | None = None
         self._open: tuple[Conversation, Turn] | None = None
         """What the stream is the reply to."""
+        self._frames: Timer | None = None
 
     def body(self) -> Iterable[Widget]:
         """Models, conversation, input."""
@@ -72,7 +74,17 @@ class TryScreen(TopScreen):
         words.placeholder = refusal or "type a prompt; Enter sends it"
         (self.query_one(ModelChoice) if words.disabled else words).focus()
         self.query_one("#talk", VerticalScroll).anchor()
-        self.set_interval(FRAME_S, self._take)
+        self._frames = self.set_interval(FRAME_S, self._take)
+
+    def on_screen_suspend(self) -> None:
+        """Nobody looks, if another place is gone to: what comes is taken later."""
+        if self._frames is not None and self not in self.app.screen_stack:
+            self._frames.pause()
+
+    def on_screen_resume(self) -> None:
+        """Take what has come."""
+        if self._frames is not None:
+            self._frames.resume()
 
     def on_unmount(self) -> None:
         """A prompt that nobody waits for any more is cancelled."""
@@ -140,7 +152,7 @@ class TryScreen(TopScreen):
         if not text or talk is None:
             return
         if self._open is not None:
-            self.notify(f"{self._open[0].model} still answers; Esc stops it", severity="warning")
+            self._refuse(self._open[0])
             return
         event.input.clear()
         read = partial(ask, model=talk.model, kind=talk.kind, messages=talk.messages(text))
@@ -151,6 +163,9 @@ class TryScreen(TopScreen):
         self.query_one("#hint", Static).display = False
         self.query_one("#turns").mount(TurnView(turn, talk.kind))
         self.query_one("#talk").anchor()
+
+    def _refuse(self, talk: Conversation) -> None:
+        self.notify(f"{talk.model} still answers; Esc stops it", severity="warning")
 
     def _take(self) -> None:
         if self._stream is None or self._open is None:
@@ -167,6 +182,9 @@ class TryScreen(TopScreen):
 
     def _end(self) -> None:
         self._show_open()
+        if self._open is not None and self._open[0].drop_old_media():
+            for view in self.query(TurnView):
+                view.show_turn()
         self._stream = self._open = None
 
     # -- keys --------------------------------------------------------------------------------------------------
@@ -206,7 +224,10 @@ class TryScreen(TopScreen):
 
     def action_anew(self) -> None:
         """Forget the conversation with this model."""
-        if self._shown is None or (self._open is not None and self._open[0] is self._shown):
+        if self._shown is None:
+            return
+        if self._open is not None and self._open[0] is self._shown:
+            self._refuse(self._shown)
             return
         del self._talks[self._shown.model]
         self._show_talk()

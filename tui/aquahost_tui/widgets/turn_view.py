@@ -7,9 +7,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from aquahost_tui.store.plain_words import printable
 from aquahost_tui.trial import Turn
 from aquahost_tui.widgets.media_view import MediaView
-from aquahost_tui.store.plain_words import printable
 from aquahost_tui.widgets.plain import step_bar
 
 
@@ -47,11 +47,15 @@ class TurnView(Vertical):
         reply.display = bool(words)
         end = self.query_one(".end", Static)
         end.update(self._end())
+        if self._turn.was_dropped:
+            self.query(MediaView).remove()
         if self._turn.media is not None and not self.query(MediaView):
             self.mount(MediaView(self._kind, self._turn.media), before=end)
 
     def _reply(self) -> Content:
         turn = self._turn
+        if turn.was_dropped:
+            return Content.styled("kept here no longer", "$foreground-muted")
         if turn.step is not None and turn.media is None:
             return step_bar(turn.step.step, turn.step.steps, self.size.width or 60)
         if turn.text or not turn.is_running or turn.media is not None:
