@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _USUAL_SIZE = (120, 40)
 _MOST_CELLS = 500
+_USUAL_RATE = 4.0
 
 ReadonlyOption = Annotated[bool, typer.Option("--readonly", help="Only watch: nothing can be loaded or cancelled.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Write one picture to stdout and exit.")]
@@ -30,6 +32,9 @@ RecordOption = Annotated[
     Path | None,
     typer.Option("--record", metavar="FILE", dir_okay=False, help="Write what is seen to a file; packed if named .gz."),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="--record: replace what the file holds; without it that is refused.")
+]
 ReplayOption = Annotated[
     Path | None,
     typer.Option("--replay", metavar="FILE", exists=True, dir_okay=False, help="Play a recording; needs no daemon."),
@@ -38,7 +43,9 @@ SpeedOption = Annotated[
     float | None, typer.Option(metavar="X", min=0.01, max=1000, help="--replay: so many times as fast.")
 ]
 ThemeOption = Annotated[str | None, typer.Option(metavar="NAME", help="Colours; a wrong name lists them all.")]
-RateOption = Annotated[float, typer.Option("--per-s", metavar="N", min=0.1, max=30, help="Pictures a second.")]
+RateOption = Annotated[
+    float | None, typer.Option("--per-s", metavar="N", min=0.1, max=30, help="Pictures a second; 4 without it.")
+]
 
 
 def top(
@@ -47,10 +54,11 @@ def top(
     once: OnceOption = False,
     size: SizeOption = None,
     record: RecordOption = None,
+    overwrite: OverwriteOption = False,
     replay: ReplayOption = None,
     speed: SpeedOption = None,
     theme: ThemeOption = None,
-    per_s: RateOption = 4.0,
+    per_s: RateOption = None,
 ) -> None:
     """Watch and steer GPUs, models, leases and prompts, live; also: aquahost tui.
 
@@ -70,12 +78,16 @@ def top(
       aquahost tui --readonly --theme nord
     """
     _check(once=once, size=size, record=record, replay=replay, speed=speed)
+    _check_watching(once=once, replay=replay, readonly=readonly, per_s=per_s)
+    _check_record(record, overwrite=overwrite)
     around = surroundings(context)
     _check_theme(theme)
     theme = theme or _fitting_theme()
     if once:
         picture = _picture(around, replay, _size(size), theme)
         write(picture.coloured(sys.stdout) if has_colour(sys.stdout) else picture.plain())
+        if picture.trouble:
+            say(f"aquahost: {picture.trouble}; the picture shows what stands before that")
         return
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         say("aquahost: top needs a terminal; for one picture as text: aquahost top --once")
@@ -85,7 +97,9 @@ def top(
     if replay is not None:
         code = run.watch_recording(replay, speed=speed or 1.0, theme=theme)
     else:
-        code = run.watch_daemon(around.client, per_s=per_s, readonly=readonly, record=record, theme=theme)
+        code = run.watch_daemon(
+            around.client, per_s=per_s or _USUAL_RATE, readonly=readonly, record=record, theme=theme
+        )
     raise typer.Exit(code)
 
 
@@ -106,6 +120,25 @@ def _check(*, once: bool, size: str | None, record: Path | None, replay: Path | 
         raise typer.BadParameter(f"excludes {'--once' if once else '--replay'}", param_hint="'--record'")
     if speed is not None and (once or replay is None):
         raise typer.BadParameter("belongs to --replay", param_hint="'--speed'")
+
+
+def _check_watching(*, once: bool, replay: Path | None, readonly: bool, per_s: float | None) -> None:
+    """The same for options that are only about watching a daemon."""
+    if once or replay is not None:
+        other = "--once" if once else "--replay"
+        if readonly:
+            raise typer.BadParameter(f"goes without saying with {other}", param_hint="'--readonly'")
+        if per_s is not None:
+            raise typer.BadParameter(f"excludes {other}", param_hint="'--per-s'")
+
+
+def _check_record(record: Path | None, *, overwrite: bool) -> None:
+    """What a file holds is not lost by mistake."""
+    if record is None:
+        if overwrite:
+            raise typer.BadParameter("belongs to --record", param_hint="'--overwrite'")
+    elif not overwrite and os.path.isfile(record) and os.path.getsize(record):
+        raise typer.BadParameter(f"{record} exists; name another file, or add --overwrite", param_hint="'--record'")
 
 
 def _size(given: str | None) -> tuple[int, int]:

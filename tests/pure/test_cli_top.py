@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 
@@ -105,6 +106,12 @@ def test_without_a_terminal_it_says_what_to_use_instead(recording: Path) -> None
         (("--replay", "{}", "--speed", "0"), "should be greater than or equal to 0.01"),
         (("--per-s", "31"), "should be less than or equal to 30"),
         (("--per-s", "nan"), "should be less than or equal to 30"),
+        (("--once", "--per-s", "3"), "excludes --once"),
+        (("--replay", "{}", "--per-s", "3"), "excludes --replay"),
+        (("--once", "--readonly"), "goes without saying with --once"),
+        (("--replay", "{}", "--readonly"), "goes without saying with --replay"),
+        (("--overwrite",), "belongs to --record"),
+        (("--record", "{}"), "exists; name another file, or add --overwrite"),
         (("--replay", "{}", "--speed", "nan"), "should be less than or equal to 1000"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
@@ -113,6 +120,14 @@ def test_wrong_use_is_2_with_the_reason(words: tuple[str, ...], reason: str, rec
     result = run_cli("top", *(word.format(recording) for word in words))
     assert result.exit_code == 2
     assert reason in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_only_a_file_that_holds_something_is_kept(recording: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for words in ((str(recording), "--overwrite"), (str(empty),), (str(tmp_path / "new"),), ("/dev/null",)):
+        result = run_cli("top", "--record", *words)
+        assert "top needs a terminal" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -126,11 +141,15 @@ def test_wrong_use_is_2_with_the_reason(words: tuple[str, ...], reason: str, rec
             f"{SCHEMA_VERSION}. Play it with the aquahost that made it",
         ),
         (
+            f'{{"format": "aquahost recording", "schema_version": {SCHEMA_VERSION}}}\n{{"t": 0}}\n',
+            " holds no snapshots",
+        ),
+        (
             f'{{"format": "aquahost recording", "schema_version": {SCHEMA_VERSION}}}\n{{"t": 0, "snapshot": 3}}\n',
             ", line 2: Expected `object | null`, got `int` - at `$.snapshot`",
         ),
     ],
-    ids=["empty", "another file", "another version", "damaged"],
+    ids=["empty", "another file", "another version", "no snapshots", "damaged"],
 )
 def test_what_is_no_recording_is_1_with_the_reason(text: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "strange.jsonl"
@@ -143,15 +162,32 @@ def test_what_is_no_recording_is_1_with_the_reason(text: str, reason: str, tmp_p
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])
-def test_a_packed_recording_that_was_cut_off_is_1(kept: float, recording: Path, tmp_path: Path) -> None:
-    import gzip
-
+def test_of_a_packed_recording_that_was_cut_off_what_is_left_is_drawn(
+    kept: float, recording: Path, tmp_path: Path
+) -> None:
     packed = gzip.compress(recording.read_bytes())
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(packed[: int(len(packed) * kept)])
     result = run_cli("top", "--once", "--replay", str(path))
-    assert result.exit_code == 1
-    assert "ends in the middle" in result.stderr
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"aquahost: {path} ends in the middle; it was cut off after line ")
+    assert line.endswith("; the picture shows what stands before that")
+    assert "replay of cut.jsonl.gz" in result.stdout
+    assert "● chat ready" in result.stdout
+
+
+def test_a_line_that_was_cut_off_is_told_and_those_before_it_are_drawn(recording: Path) -> None:
+    recording.write_bytes(recording.read_bytes()[:-9])
+    result = run_cli("top", "--once", "--replay", str(recording))
+    assert result.exit_code == 0
+    assert ": Input data was truncated; the picture shows" in result.stderr
+    assert "● chat ready" in result.stdout
+
+
+def test_a_recording_that_is_damaged_before_any_snapshot_is_1(recording: Path, tmp_path: Path) -> None:
+    packed = gzip.compress(recording.read_bytes())
+    path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(packed[:100] + b"\xff" * 50 + packed[150:])
     result = run_cli("top", "--once", "--replay", str(path))
     assert result.exit_code == 1

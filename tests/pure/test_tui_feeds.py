@@ -197,3 +197,7 @@ def test_a_recording_of_another_version_or_of_nothing_is_refused(tmp_path: Path)
     path.write_bytes(newer.splitlines()[0].replace(b"99", b"%d" % SCHEMA_VERSION) + b"\n")
     with pytest.raises(RecordingError, match="holds no snapshots"):
         ReplayFeed(path, SystemClock())
+    header, _, event, *_ = recorded(tmp_path / "b.jsonl").read_bytes().splitlines(keepends=True)
+    path.write_bytes(header + event)
+    with pytest.raises(RecordingError, match="holds no snapshots"):
+        ReplayFeed(path, SystemClock())

@@ -7,7 +7,8 @@ import pytest
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import PromptView
 from aquahost_tui.store.life import accepted_s, cells_of, slices_of, tick_step_s, until_s
-from aquahost_tui.store.timelines import Timeline, Timelines
+from aquahost_tui.store.timelines import Span, Timeline, Timelines
+from aquahost_tui.widgets.prompt_life import glyph_of
 
 W, F, R, S = PromptState.WAITING, PromptState.PREFILLING, PromptState.RUNNING, PromptState.SUSPENDED
 
@@ -87,3 +88,18 @@ def test_a_time_in_which_nobody_watched_is_left_open() -> None:
     timeline.note(timeline.view, last + 11.0)
     states = [cell and cell.state for cell in cells_of(timeline, last - 1.0, last + 11.0, 12)]
     assert states == [R, *[None] * 10, S]
+
+
+@pytest.mark.parametrize(
+    ("state", "place", "glyph"),
+    [
+        (W, "", "░"), (F, "", "▓"), (R, "", "█"), (S, "", "-"), (S, "host", "⌂"), (S, "GPU 2, GPU 6", "+"),
+        (S, "GPU 4", "4"), (S, "GPU 10", "a"), (S, "GPU 12", "c"), (S, "GPU 31", "v"), (S, "GPU 62", "#"),
+    ],
+)  # fmt: skip
+def test_a_place_is_one_character_that_no_other_place_has(state: PromptState, place: str, glyph: str) -> None:
+    assert glyph_of(Span(state, place, 0.0)) == glyph
+
+
+def test_a_time_that_nobody_watched_is_a_dot() -> None:
+    assert glyph_of(None) == "·"

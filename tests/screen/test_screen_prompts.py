@@ -77,7 +77,7 @@ async def test_all_of_a_prompt_is_told_at_any_size(size: tuple[int, int]) -> Non
             "gold",
             "never",
             "░",
-            "██hhh",
+            "██⌂⌂⌂",
             "╵2s",
             "█ running",
         ):

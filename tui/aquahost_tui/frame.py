@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -15,7 +15,7 @@ from textual.strip import Strip
 from aquahost.client import Client
 from aquahost_tui.app import AquahostApp
 from aquahost_tui.feeds.feed import Post
-from aquahost_tui.feeds.recording import read_recording
+from aquahost_tui.feeds.recording import RecordingError, read_recording, title_of
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.store import Store
 
@@ -28,6 +28,8 @@ class Frame:
     """What a screen looks like, line by line."""
 
     strips: list[Strip]
+    trouble: str = ""
+    """Why it is not of a recording's end, if it is not."""
 
     def plain(self) -> str:
         """As text, without colours."""
@@ -45,7 +47,8 @@ class Frame:
 class SilentFeed:
     """Tells nothing: the store is full already."""
 
-    title = ""
+    def __init__(self, title: str) -> None:
+        self.title = title
 
     def run(self, post: Post) -> None:
         """There is nothing to tell."""
@@ -65,8 +68,9 @@ class FrameApp(AquahostApp):
     LiveTable > .live-table--cursor { background: transparent; text-style: none; }
     """
 
-    def __init__(self, store: Store, *, theme: str | None) -> None:
-        super().__init__(SilentFeed(), Steering(None, readonly=True), theme=theme)
+    def __init__(self, store: Store, *, title: str, theme: str | None) -> None:
+        """`title`: where the store comes from, if not from the daemon."""
+        super().__init__(SilentFeed(title), Steering(None, readonly=True), theme=theme)
         self.store = store
         self.frame = Frame([])
 
@@ -103,17 +107,22 @@ def draw_daemon(
 
 
 def draw_recording(path: Path, *, size: tuple[int, int], theme: str | None) -> Frame:
-    """A recording's end. Raises RecordingError if it cannot be read."""
-    store = Store()
-    for line in read_recording(path):
-        if line.snapshot is not None:
-            store.take(line.snapshot, line.t)
-        elif line.event is not None:
-            store.note(line.event)
-    return _draw(store, size, theme)
+    """A recording's end, or where it is damaged what stands before that. Raises RecordingError if that is nothing."""
+    store, trouble = Store(), ""
+    try:
+        for line in read_recording(path):
+            if line.snapshot is not None:
+                store.take(line.snapshot, line.t)
+            elif line.event is not None:
+                store.note(line.event)
+    except RecordingError as error:
+        if store.snapshot is None:
+            raise
+        trouble = str(error)
+    return replace(_draw(store, size, theme, title=title_of(path)), trouble=trouble)
 
 
-def _draw(store: Store, size: tuple[int, int], theme: str | None) -> Frame:
-    app = FrameApp(store, theme=theme)
+def _draw(store: Store, size: tuple[int, int], theme: str | None, *, title: str = "") -> Frame:
+    app = FrameApp(store, title=title, theme=theme)
     app.run(headless=True, size=size, auto_pilot=app.take_picture)
     return app.frame

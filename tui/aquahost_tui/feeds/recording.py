@@ -151,8 +151,9 @@ class RecordedFeed:
 
 
 def read_recording(path: Path) -> Iterator[Line]:
-    """Its lines, in order; raises RecordingError if it is none, is of another schema version, or is damaged."""
-    number = 1
+    """Its lines, in order; raises RecordingError if it is none, is of another schema version, is damaged, or, at its
+    end, if there was no snapshot."""
+    number, has_snapshot = 1, False
     try:
         with _opened(path, "rb") as file:
             _check_header(path, file.readline())
@@ -160,7 +161,9 @@ def read_recording(path: Path) -> Iterator[Line]:
             for line in file:
                 number += 1
                 if line.strip():
-                    yield decoder.decode(line)
+                    read = decoder.decode(line)
+                    has_snapshot = has_snapshot or read.snapshot is not None
+                    yield read
     except msgspec.MsgspecError as error:
         raise RecordingError(f"{path}, line {number}: {error}") from error
     except zlib.error as error:
@@ -169,6 +172,13 @@ def read_recording(path: Path) -> Iterator[Line]:
         raise RecordingError(f"{path} ends in the middle; it was cut off after line {number}") from error
     except OSError as error:
         raise RecordingError(f"cannot read {path}: {error.strerror or error}") from error
+    if not has_snapshot:
+        raise RecordingError(f"{path} holds no snapshots")
+
+
+def title_of(path: Path) -> str:
+    """What a recording is called where it is shown."""
+    return f"replay of {path.name}"
 
 
 def _check_header(path: Path, line: bytes) -> None:

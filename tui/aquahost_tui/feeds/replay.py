@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from aquahost.clock import Clock
 from aquahost_tui.feeds.feed import Post
-from aquahost_tui.feeds.recording import Line, RecordingError, read_recording
+from aquahost_tui.feeds.recording import Line, RecordingError, read_recording, title_of
 from aquahost_tui.messages import EventCame, FeedEnded, SnapshotCame
 
 _PAUSE_LOOK_S = 0.05
@@ -18,17 +18,18 @@ class ReplayFeed:
     """Plays a recording once, `speed` times as fast as it was made."""
 
     def __init__(self, path: Path, clock: Clock, *, speed: float = 1.0) -> None:
-        """Raises RecordingError if its beginning cannot be read."""
-        self.title = f"replay of {path.name}"
+        """Raises RecordingError if it cannot be read up to its first snapshot."""
+        self.title = title_of(path)
         self._clock = clock
         self._speed = speed
         self._paused = threading.Event()
         self._stopped = threading.Event()
         self._lines = read_recording(path)
-        first = next(self._lines, None)
-        if first is None:
-            raise RecordingError(f"{path} holds no snapshots")
-        self._first = first
+        self._begin: list[Line] = []
+        for line in self._lines:
+            self._begin.append(line)
+            if line.snapshot is not None:
+                break
 
     def run(self, post: Post) -> None:
         """Post each line when its time has come."""
@@ -53,7 +54,7 @@ class ReplayFeed:
     def _play(self, post: Post) -> None:
         due_s = self._clock.now_s()
         shown_s = 0.0
-        for line in self._all_lines():
+        for line in chain(self._begin, self._lines):
             due_s += max(line.t - shown_s, 0.0) / self._speed
             shown_s = line.t
             due_s += self._wait_until(due_s)
@@ -63,10 +64,6 @@ class ReplayFeed:
                 post(SnapshotCame(line.snapshot, line.t))
             elif line.event is not None:
                 post(EventCame(line.event))
-
-    def _all_lines(self) -> Iterator[Line]:
-        yield self._first
-        yield from self._lines
 
     def _wait_until(self, due_s: float) -> float:
         """Wait, and say how long it stood still meanwhile."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_letters, digits
+
 from textual.content import Content
 from textual.widget import Widget
 
@@ -14,15 +16,20 @@ LAST_S = 30.0
 """How much is shown of a life that is not shown whole."""
 _GLYPHS = {PromptState.WAITING: "░", PromptState.PREFILLING: "▓", PromptState.RUNNING: "█"}
 _UNSEEN = "·"
+_HOST, _SEVERAL, _IN_PLACE = "⌂", "+", "-"
+_GPUS = digits + ascii_letters
+"""A character for each GPU: a is GPU 10, A is GPU 36."""
+_FAR = "#"
+"""GPUs beyond those."""
 _LEAST_TICK_CELLS = 9
 _LEGEND = (
     (_GLYPHS[PromptState.RUNNING], PromptState.RUNNING, "running"),
-    (_GLYPHS[PromptState.PREFILLING], PromptState.PREFILLING, "prefilling"),
+    (_GLYPHS[PromptState.PREFILLING], PromptState.PREFILLING, "prefill"),
     (_GLYPHS[PromptState.WAITING], PromptState.WAITING, "waiting"),
-    ("4", PromptState.SUSPENDED, "paged to GPU 4"),
-    ("h", PromptState.SUSPENDED, "to host"),
-    ("+", PromptState.SUSPENDED, "to several"),
-    ("-", PromptState.SUSPENDED, "paused in place"),
+    ("4", PromptState.SUSPENDED, "GPU 4, a GPU 10"),
+    (_HOST, PromptState.SUSPENDED, "host"),
+    (_SEVERAL, PromptState.SUSPENDED, "several"),
+    (_IN_PLACE, PromptState.SUSPENDED, "paused"),
 )
 
 
@@ -67,16 +74,18 @@ class PromptLife(Widget):
 
 
 def glyph_of(span: Span | None) -> str:
-    """One character: a shade, the number of the GPU that holds the KV, or "h" for host memory."""
+    """One character: a shade, or what holds the KV: "7" is GPU 7, "b" is GPU 11, "⌂" is host memory."""
     if span is None:
         return _UNSEEN
     if span.state is not PromptState.SUSPENDED:
         return _GLYPHS[span.state]
     places = [place.strip() for place in span.place.split(",") if place.strip()]
     if len(places) != 1:
-        return "+" if places else "-"
+        return _SEVERAL if places else _IN_PLACE
     number = places[0].removeprefix("GPU ")
-    return "h" if number == places[0] else number[-1:]
+    if number == places[0]:
+        return _HOST
+    return _GPUS[int(number)] if int(number) < len(_GPUS) else _FAR
 
 
 def axis(began_s: float, ended_s: float, width: int) -> str:
