@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -171,6 +173,29 @@ def test_sixteen_colours_are_enough(cli: CliProcess) -> None:
         assert screen.end() == 0
         assert b"38;2;" not in screen.written
         assert b"38;5;" not in screen.written
+
+
+def test_without_colours_sixteen_are_not_all_black(cli: CliProcess) -> None:
+    line = ["env", "-u", "COLORTERM", "-u", "FORCE_COLOR", "TERM=xterm", "NO_COLOR=1", *cli.line("top")]
+    with terminal(line, cli.env) as screen:
+        screen.until("● toy ready")
+        screen.press("q")
+        assert screen.end() == 0
+        assert b"39;49m" in screen.written
+        assert not re.search(rb"\x1b\[(?:\d+;)*[34][0-7]m", screen.written)
+
+
+def test_what_is_no_utf_8_is_dropped(cli: CliProcess) -> None:
+    with terminal(cli.line("top"), cli.env) as screen:
+        screen.until("● toy ready")
+        screen.press_bytes(b"\xff\xe9a")
+        time.sleep(0.3)  # what comes in the same breath is dropped too
+        screen.press("?")
+        screen.until("help: overview")
+        screen.press("\x1b")
+        screen.until("help: overview", gone=True)
+        screen.press("q")
+        assert screen.end() == 0
 
 
 def test_a_window_that_becomes_too_small_is_told(cli: CliProcess) -> None:

@@ -44,7 +44,11 @@ class Terminal:
 
     def press(self, keys: str) -> None:
         """Type."""
-        os.write(self._ours, keys.encode())
+        self.press_bytes(keys.encode())
+
+    def press_bytes(self, keys: bytes) -> None:
+        """Send what a terminal would, or what it should not."""
+        os.write(self._ours, keys)
 
     def until(self, words: str, *, gone: bool = False) -> str:
         """Wait until the screen shows these words, or no longer does; what stands there then."""

@@ -32,6 +32,7 @@ from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.plain_words import printable
 from aquahost_tui.store.store import Store
+from aquahost_tui.terminal_input import ForgivingDriver
 from aquahost_tui.themes import DARK, LIGHT, SIXTEEN
 from aquahost_tui.widgets.tab_bar import TabBar
 
@@ -54,7 +55,8 @@ class AquahostApp(ModelKeys, PromptKeys):
     ]
 
     def __init__(self, feed: Feed, steering: Steering, *, theme: str | None = None) -> None:
-        super().__init__()
+        # With native colours, NO_COLOR means the terminal's own; Textual would make them grey, which is black there.
+        super().__init__(driver_class=ForgivingDriver, ansi_color=True if theme == SIXTEEN.name else None)
         self.store = Store()
         self.steering = steering
         self.failure: str | None = None
