@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.sizes import LOW_HEIGHT
 from aquahost_tui.widgets.lease_map import LeaseMap
 from aquahost_tui.widgets.lease_summary import LeaseSummary
 from aquahost_tui.widgets.lease_table import LeaseTable
@@ -22,7 +23,7 @@ class LeasesScreen(TopScreen):
     def body(self) -> Iterable[Widget]:
         """Three regions."""
         yield LeaseSummary("summary")
-        lease_map = Vertical(LeaseMap("leases"), id="map-box", classes="box")
+        lease_map = Vertical(LeaseMap("leases", share=0.43), id="map-box", classes="box")
         lease_map.border_title = "donor → borrower"
         yield lease_map
         table = Vertical(LeaseTable("lease-table"), id="table-box", classes="box")
@@ -35,4 +36,4 @@ class LeasesScreen(TopScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         """Without borders where there is little room."""
-        self.set_class(event.size.height < 32, "-low")
+        self.set_class(event.size.height < LOW_HEIGHT, "-low")

@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from aquahost_tui.screens.top_screen import TopScreen
+from aquahost_tui.sizes import LOW_HEIGHT
 from aquahost_tui.widgets.boxes import boxed
 from aquahost_tui.widgets.event_list import EventList
 from aquahost_tui.widgets.gpu_panel import GpuPanel
@@ -32,7 +33,7 @@ class OverviewScreen(TopScreen):
         yield Horizontal(
             boxed(Vertical(QueueTable("queue"), id="queue-box"), "queue"),
             Vertical(
-                boxed(Vertical(LeaseMap("leases"), id="leases-box"), "leases: donor → borrower"),
+                boxed(Vertical(LeaseMap("leases", share=0.34), id="leases-box"), "leases: donor → borrower"),
                 boxed(Vertical(EventList("events"), id="events-box"), "events"),
                 id="side",
             ),
@@ -47,4 +48,4 @@ class OverviewScreen(TopScreen):
         """Side by side, or stacked."""
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-narrow")
         self.set_class(event.size.width >= _WIDE, "-wide")
-        self.set_class(event.size.height < 32, "-low")
+        self.set_class(event.size.height < LOW_HEIGHT, "-low")

@@ -71,7 +71,7 @@ class GpuCard(Widget):
 
     def _line(self, shown: _Shown) -> Content:
         width = self.size.width
-        bar = max(min(width * 3 // 10, 60), 10)
+        bar = min(width * 3 // 10, 60) if width >= 60 else 10
         parts = [Content.styled(f"{shown.gpu.index:>2} ", "bold")]
         if shown.gpu.lost is not None:
             return Content.assemble(parts[0], ("LOST ", "bold $text-error"), shown.gpu.lost).truncate(width)
