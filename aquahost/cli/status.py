@@ -29,9 +29,9 @@ from aquahost.messages.snapshot import GpuView, Snapshot
 from aquahost.units import format_bytes, format_seconds
 
 _BAR_CELLS = 24
-_PARTS = (("weights", "█"), ("kv", "▓"), ("work", "▄"), ("lent", "▞"), ("other", "▒"))
+_PARTS = (("weights", "█"), ("kv", "▓"), ("work", "▆"), ("lent", "▒"), ("other", "╳"))
 """Of a GPU's memory, each with its block in the bar; what is left is free."""
-_LEGEND = f"{'  '.join(f'{block} {part}' for part, block in _PARTS)}  ░ free"
+_LEGEND = f"{'  '.join(f'{block} {part}' for part, block in _PARTS)}  · free"
 _GPU_COLUMNS = (
     Column("GPU", right=True),
     Column("NAME"),
@@ -46,8 +46,8 @@ _GPU_COLUMNS = (
 def status(context: typer.Context, output: FormOption = Form.TABLE) -> None:
     """Show daemon, GPUs and models on one screen.
 
-    A bar shows what fills a GPU: █ weights, ▓ KV blocks, ▄ activations' work memory, ▞ lent to models of other GPUs,
-    ▒ others, ░ free. `-o json` is the whole snapshot.
+    A bar shows what fills a GPU: █ weights, ▓ KV blocks, ▆ activations' work memory, ▒ lent to models of other GPUs,
+    ╳ others, · free. `-o json` is the whole snapshot.
 
     Examples:
 
@@ -109,4 +109,4 @@ def memory_bar(gpu: GpuView) -> str:
         part_bytes = getattr(gpu, f"{part}_bytes")
         cells = round(_BAR_CELLS * part_bytes / gpu.total_bytes) if gpu.total_bytes else 0
         bar += block * (max(cells, 1) if part_bytes else 0)
-    return bar[:_BAR_CELLS].ljust(_BAR_CELLS, "░")
+    return bar[:_BAR_CELLS].ljust(_BAR_CELLS, "·")

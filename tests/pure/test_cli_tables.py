@@ -124,8 +124,8 @@ def test_status(api: Canned) -> None:
     assert lines[1].startswith("EMULATED")
     assert lines[2] == "2 live prompts, 2 of them running; no leases"
     assert lines[4] == "GPU  NAME          MEMORY                       USED    TOTAL  MODELS  NOTE"
-    assert lines[5] == "  0  Emulated GPU  ██████▓▓▓▒▒▒░░░░░░░░░░░░  4.0 GiB  8.0 GiB  chat"
-    assert lines[7] == "█ weights  ▓ kv  ▄ work  ▞ lent  ▒ other  ░ free"
+    assert lines[5] == "  0  Emulated GPU  ██████▓▓▓╳╳╳············  4.0 GiB  8.0 GiB  chat"
+    assert lines[7] == "█ weights  ▓ kv  ▆ work  ▒ lent  ╳ other  · free"
     assert lines[9:] == run_cli("ps", api=api).stdout.splitlines()
 
 
@@ -147,13 +147,13 @@ def test_status_shows_what_is_lent() -> None:
     lines = run_cli("status", api=Canned(a_snapshot(gpus=gpus, leases=leases))).stdout.splitlines()
     assert lines[2] == "0 live prompts, 0 of them running; 2 leases, 2.0 GiB lent"
     assert lines[5].endswith("LOST: gone")
-    assert "██████▓▓▓▄▄▄▞▞▞▞▞▞▒▒▒░░░" in lines[6]
+    assert "██████▓▓▓▆▆▆▒▒▒▒▒▒╳╳╳···" in lines[6]
 
 
 def test_a_bar_never_hides_what_is_there_nor_overflows() -> None:
     tiny = a_gpu(weights_bytes=1, kv_bytes=1, work_bytes=1, lent_bytes=1, other_bytes=1, free_bytes=8 * GIB - 5)
     full = a_gpu(weights_bytes=8 * GIB, kv_bytes=1, other_bytes=1, free_bytes=0)
-    assert memory_bar(tiny) == "█▓▄▞▒" + "░" * 19
+    assert memory_bar(tiny) == "█▓▆▒╳" + "·" * 19
     assert memory_bar(full) == "█" * 24
     assert len(memory_bar(a_gpu(total_bytes=0, weights_bytes=0, kv_bytes=0, other_bytes=0))) == 24
 

@@ -32,7 +32,7 @@ async def test_the_most_important_is_shown_at_any_size(size: tuple[int, int]) ->
         for words in (
             "EMULATED",
             "● chat ready",
-            "24 run 72 paged",
+            "96 (24 run, 72 paged, 0 wait)",
             "paged to GPU",
             "GPU 2 wants",
             "36G/80G",

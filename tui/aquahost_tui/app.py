@@ -36,6 +36,9 @@ from aquahost_tui.terminal_input import ForgivingDriver
 from aquahost_tui.themes import DARK, LIGHT, SIXTEEN
 from aquahost_tui.widgets.tab_bar import TabBar
 
+SAME_WORDS_S = 4.0
+"""The same words are not told again so soon: a key held down would fill the screen with them."""
+
 
 class AquahostApp(ModelKeys, PromptKeys):
     """Shows what `feed` tells and steers through `steering`."""
@@ -62,6 +65,8 @@ class AquahostApp(ModelKeys, PromptKeys):
         self.failure: str | None = None
         """Why it had to end by itself, if it had to."""
         self._feed = feed
+        self._told = ("", 0.0)
+        """What was told last, and when."""
         self._newest: SnapshotCame | None = None
         self._is_dirty = False
         self._pace = Pace()
@@ -73,9 +78,10 @@ class AquahostApp(ModelKeys, PromptKeys):
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
         self.theme = self._theme_wish or DARK.name
+        title = self._feed.title or ("" if self.steering.refusal is None else "read only")
         names = [(place.key, place.name) for place in PLACES]
         for place in PLACES:
-            self.install_screen(place.screen(self._feed.title, names), place.name)
+            self.install_screen(place.screen(title, names), place.name)
         self.push_screen(PLACES[0].name)
         self.call_after_refresh(lambda: self._check_room(self.size))
         threading.Thread(target=self._feed.run, args=(self.post_message,), name="feed", daemon=True).start()
@@ -106,6 +112,7 @@ class AquahostApp(ModelKeys, PromptKeys):
 
     def on_feed_ended(self, message: FeedEnded) -> None:
         """The last picture stays."""
+        self.store.ended = self._is_dirty = True
         self.notify(f"{message.reason}; q leaves", timeout=10)
 
     def on_feed_failed(self, message: FeedFailed) -> None:
@@ -185,7 +192,11 @@ class AquahostApp(ModelKeys, PromptKeys):
 
     def notify(self, message: str, *, markup: bool = False, **options: Any) -> None:
         """Tell something in a corner; words come from anywhere, so they are text and no markup."""
-        super().notify(printable(message), markup=markup, **options)
+        now_s = self._clock.now_s()
+        is_new = message != self._told[0] or now_s - self._told[1] > SAME_WORDS_S
+        self._told = (message, now_s)
+        if is_new:
+            super().notify(printable(message), markup=markup, **options)
 
     # -- steering ----------------------------------------------------------------------------------------------
 

@@ -85,6 +85,9 @@ class ModelKeys(App[None]):
         if self.steering.refusal is not None:
             self.notify(self.steering.refusal, severity="warning")
             return
+        if self.store.trouble is not None:
+            self.notify(self.store.trouble, title="no connection", severity="warning")
+            return
         place = self.place()
         if place is None or self.screen is not place:
             return

@@ -49,7 +49,7 @@ def _run(app: AquahostApp) -> int:
 @contextmanager
 def _left_by_sigterm(app: AquahostApp) -> Iterator[None]:
     """SIGTERM leaves as a key does, so that the terminal is as it was."""
-    previous = signal.signal(signal.SIGTERM, lambda *_: app.exit(return_code=1))
+    previous = signal.signal(signal.SIGTERM, lambda *_: app.exit(return_code=128 + signal.SIGTERM))
     try:
         yield
     finally:

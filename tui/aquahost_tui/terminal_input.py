@@ -6,7 +6,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 
 class ForgivingDriver(LinuxDriver):
-    """Drops what is no UTF-8 (a terminal in another encoding, noise on a line), where Textual's own would end the app."""
+    """Drops what is no UTF-8 (another encoding, noise on a line), where Textual's own would end the app."""
 
     def run_input_thread(self) -> None:
         """Read until the app ends."""

@@ -104,6 +104,10 @@ class PromptsScreen(TopScreen):
         """Follow it again."""
         self.query_one(PromptOutput).resume(self._host.steering)
 
+    def chosen_prompt(self) -> Timeline | None:
+        """The one that is shown in detail, which may have ended."""
+        return self._timeline() or super().chosen_prompt()
+
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_ended(self) -> None:

@@ -48,6 +48,8 @@ class Store:
         """When the newest snapshot was taken."""
         self.trouble: str | None = None
         """Why there is no connection; None while there is one."""
+        self.ended = False
+        """Whether nothing more comes: a recording is over."""
         self._paused = False
         self._was_blind = False
         """Whether there was a time since the newest snapshot in which none could come."""

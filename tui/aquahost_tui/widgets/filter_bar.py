@@ -18,9 +18,9 @@ class FilterBar(Input):
     DEFAULT_CSS = """
     FilterBar {
         display: none; layer: overlay; dock: right; margin: 1 0 0 0; width: 58; max-width: 70%; height: 1;
-        border: none; padding: 0 1; background: $primary-muted;
+        border: none; border-left: tall $primary; padding: 0 1; background: $primary-muted;
     }
-    FilterBar:focus { border: none; background-tint: $foreground 0%; }
+    FilterBar:focus { border: none; border-left: tall $accent; background-tint: $foreground 0%; }
     FilterBar.-open { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -36,9 +36,7 @@ class FilterBar(Input):
             self.ended = ended
 
     def __init__(self) -> None:
-        super().__init__(
-            placeholder="words that rows must have; !word for those that must not", compact=True, select_on_focus=False
-        )
+        super().__init__(placeholder="words that rows must have; !word for those that must not", select_on_focus=False)
 
     def open(self) -> None:
         """Begin to type, from the words that hold."""

@@ -135,6 +135,7 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
     def filter(self, wish: str) -> None:
         self._filter = wish
         self._arrange()
+        self._place_cursor(self._cursor)
 
     def _arrange(self) -> None:
         passing = [row for row in self._all if matches(self._text(row), self._filter)] if self._filter else self._all
@@ -187,11 +188,13 @@ class LiveTable(ScrollView, Generic[T], can_focus=True):
         """Turn the order round."""
         self._descending = not self._descending
         self._arrange()
+        self._place_cursor(self._cursor)
 
     def _sort_by(self, at: int) -> None:
         self._descending = not self._descending if at == self._sorted_by else False
         self._sorted_by = at
         self._arrange()
+        self._place_cursor(self._cursor)
 
     def on_click(self, event: events.Click) -> None:
         """A click on a title sorts, one on a row moves the cursor there, and one on the cursor's row chooses it."""

@@ -71,7 +71,7 @@ def facts_of(timeline: Timeline, store: Store) -> list[Fact]:
 def _state(timeline: Timeline, store: Store) -> Fact:
     view = timeline.view
     if timeline.ended_s is None:
-        return ("state", state_words(view.state, view.place), PROMPT_TONES[view.state])
+        return ("state", state_words(view.state, view.place.replace(", GPU ", ",")), PROMPT_TONES[view.state])
     end = _end_of(view.id, store)
     if end is None:
         return ("state", "ended", Tone.DIM)
@@ -123,8 +123,8 @@ def _model(view: PromptView, store: Store) -> str:
 def _slices(slices: Slices) -> str:
     if not slices.count:
         return "none seen yet"
-    gap = f", longest gap {short_seconds(slices.longest_gap_s)}" if slices.longest_gap_s else ""
-    return f"{slices.count}, mean {short_seconds(slices.mean_s)}{gap}"
+    gap = f", gaps to {short_seconds(slices.longest_gap_s)}" if slices.longest_gap_s else ""
+    return f"{slices.count} of {short_seconds(slices.mean_s)}{gap}"
 
 
 def _times(count: int) -> str:

@@ -93,7 +93,7 @@ def verdict(shares: Mapping[str, Share]) -> Content:
         return Content("")
     name, share = min(shares.items(), key=lambda item: item[1].surplus)
     if share.surplus >= -UNFAIR:
-        return Content.styled("all have had what their weights give them", "$text-success")
+        return Content.styled("all have had what their weights give them of each model's time", "$text-success")
     style = share_tone(share).variable
     return Content.assemble(
         (name, f"bold {style}"),

@@ -54,6 +54,8 @@ def _pieces(store: Store, title: str) -> list[Content]:
         pieces.append(Content.styled(" PAUSED ", "bold $background on $accent"))
     if title:
         pieces.append(Content.styled(title, "$text-accent"))
+    if store.ended:
+        pieces.append(Content.styled(" ENDED ", "bold $background on $accent"))
     if snapshot is not None:
         pieces += _totals(store, snapshot)
     return pieces
@@ -61,7 +63,7 @@ def _pieces(store: Store, title: str) -> list[Content]:
 
 def _totals(store: Store, snapshot: Snapshot) -> list[Content]:
     totals, first = store.totals(), snapshot.first_tokens
-    used = f"{totals.running} run {totals.suspended} paged {totals.waiting} wait"
+    used = f"{totals.prompts} ({totals.running} run, {totals.suspended} paged, {totals.waiting} wait)"
     pieces = [_pair("prompts", used), _pair("tok/s", short_count(totals.tokens_per_s))]
     if first.p50_s is not None and first.p99_s is not None:
         pieces.append(_pair("TTFT", f"p50 {short_seconds(first.p50_s)} p99 {short_seconds(first.p99_s)}"))
