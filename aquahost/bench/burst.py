@@ -35,6 +35,11 @@ _SETTLE_S = 15.0
 _POLL_S = 0.5
 _REPORT_S = 0.5
 """How old a model's figures in the snapshot may be."""
+_FIGURES = (
+    "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "ttft_max_s", "itl_p50_s", "itl_p99_s", "longest_gap_s",
+    "completion_mean_s", "completion_p99_s", "output_tokens_per_s",
+)  # fmt: skip
+"""Of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,9 @@ def _median(measured: Sequence[Measured]) -> Measured:
     """The median run by output tokens/s; of an even number the slower of the two in the middle."""
     ordered = sorted(measured, key=lambda one: one.row.output_tokens_per_s)
     middle = ordered[(len(ordered) - 1) // 2]
-    return Measured(replace(middle.row, runs=[one.row.output_tokens_per_s for one in measured]), middle.replies)
+    runs = [one.row.output_tokens_per_s for one in measured]
+    medians = {name: _median_s(getattr(one.row, name) for one in measured) for name in _FIGURES}
+    return Measured(replace(middle.row, runs=runs, medians=medians), middle.replies)
 
 
 def _median_s(times_s: Iterable[float | None]) -> float | None:

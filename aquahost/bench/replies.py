@@ -96,6 +96,8 @@ class Row:
     """Cores of this machine that were busy with something else meanwhile; None where that is not known."""
     runs: list[float] = field(default_factory=list)
     """Output tokens/s of every run; the row is the median one."""
+    medians: dict[str, float | None] = field(default_factory=dict)
+    """Of each time and rate its own median over the runs, which need not belong together."""
 
 
 def row(policy: str, tier: str, replies: Sequence[Reply], paged_bytes: int | None = None) -> Row:

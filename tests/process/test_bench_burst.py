@@ -66,6 +66,7 @@ def test_a_server_that_is_there_already(cli: CliProcess, trace: str, tmp_path: P
     (row,) = told["rows"]
     assert (row["policy"], row["tier"], row["paged_bytes"]) == ("-", "-", None)
     assert (row["failed"], row["output_tokens"], len(row["runs"])) == (0, OUTPUT_TOKENS, 2)
+    assert row["medians"]["output_tokens_per_s"] == pytest.approx(sum(row["runs"]) / 2)
     assert row["input_tokens"] > 0
     assert {path.name for path in tmp_path.glob("*.png")} == {"toy-ttft.png", "toy-tokens.png"}
 

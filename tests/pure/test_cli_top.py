@@ -61,7 +61,7 @@ def sse_events(tick: int) -> object:
 def test_one_picture_of_a_recording_needs_no_daemon(recording: Path) -> None:
     result = run_cli("top", "--once", "--replay", str(recording))
     assert result.exit_code == 0, result.output
-    assert "prompts 24 run 72 paged" in result.stdout
+    assert "prompts 96: 24 run 72 paged" in result.stdout
     assert len(result.stdout.splitlines()) >= 16
 
 

@@ -15,7 +15,7 @@ from aquahost_tui.widgets.gpu_card import GpuCard
 from aquahost_tui.widgets.lease_map import LeaseMap
 from aquahost_tui.widgets.queue_table import QueueTable
 from made_host import events, snapshot
-from tui_host import StillFeed, made_app, settle, text_of, until_shown
+from tui_host import RecordingSteering, StillFeed, made_app, settle, text_of, until_shown
 
 
 def queue_of(app: AquahostApp) -> QueueTable:
@@ -32,7 +32,7 @@ async def test_the_most_important_is_shown_at_any_size(size: tuple[int, int]) ->
         for words in (
             "EMULATED",
             "● chat ready",
-            "96 (24 run, 72 paged, 0 wait)",
+            "prompts 96: 24 run 72 paged",
             "paged to GPU",
             "GPU 2 wants",
             "36G/80G",
@@ -92,7 +92,7 @@ async def test_sorting_by_keys_and_by_a_click_on_a_title() -> None:
         await pilot.click(QueueTable, offset=(2, 0))
         assert table.sorted_by == ("PROMPT", True)
         await pilot.click(QueueTable, offset=(2, 5))
-        assert table.row is table.rows[4]
+        assert table.row is table.rows[table.scroll_offset.y + 4]
 
 
 async def test_a_filter_is_applied_as_one_types_kept_by_enter_and_dropped_by_escape() -> None:
@@ -215,3 +215,10 @@ async def test_what_is_told_is_text_and_no_markup() -> None:
         await settle(pilot)
         app.post_message(Steered("cannot [/foo] [link='x']bar[/] \x1b[2J", failed=True))
         await until_shown(pilot, lambda: "cannot [/foo] [link='x']bar[/] �[2J" in text_of(app))
+
+
+async def test_one_sees_that_one_only_watches() -> None:
+    app = made_app(steering=RecordingSteering(readonly=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "read only" in text_of(app)

@@ -164,6 +164,7 @@ async def test_help_over_a_log_leaves_it_as_it_is() -> None:
         await pilot.press("right_square_bracket")
         await until_shown(pilot, lambda: len(lines.rows) == 2)
         lines.add(Content(f"line {number}") for number in range(100))
+        await pilot.pause()
         await pilot.press("home")
         await pilot.pause()
         await pilot.press("question_mark")

@@ -64,5 +64,5 @@ def test_who_had_far_too_little_stands_out() -> None:
 
 def test_fair_shares_are_called_fair() -> None:
     shares = {"gold": Share(0.75, 0.74, 0.9), "web": Share(0.25, 0.26, 0.1)}
-    assert verdict(shares).plain == "all have had what their weights give them"
+    assert verdict(shares).plain == "all have had what their weights give them of each model's time"
     assert verdict({}).plain == ""

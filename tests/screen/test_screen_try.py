@@ -92,7 +92,7 @@ async def test_esc_stops_a_prompt_and_only_then_leaves() -> None:
         await pilot.press(*"x", "enter")
         assert "chat still answers" in notes_of(app)[0]
         await pilot.press("ctrl+l")
-        assert "chat still answers" in notes_of(app)[1]
+        assert len(notes_of(app)) == 1  # the same words still stand there
         assert "The sky" in text_of(app)
         await pilot.press("escape")
         await until_shown(pilot, lambda: client.waiting == 0)

@@ -78,7 +78,8 @@ class AquahostApp(ModelKeys, PromptKeys):
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
         self.theme = self._theme_wish or DARK.name
-        title = self._feed.title or ("" if self.steering.refusal is None else "read only")
+        only_watches = self.steering.refusal is not None and not self.steering.is_recording
+        title = self._feed.title or ("read only" if only_watches else "")
         names = [(place.key, place.name) for place in PLACES]
         for place in PLACES:
             self.install_screen(place.screen(title, names), place.name)

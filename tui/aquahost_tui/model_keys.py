@@ -76,7 +76,8 @@ class ModelKeys(App[None]):
                 lambda: self.steering.unload(model.name), question=f"Unload {model.name}?", detail=_unload_detail(model)
             )
         else:
-            self.notify(f"{model.name} is {model.state}", severity="warning")
+            words = "not loaded" if model.state is ModelState.UNLOADED else str(model.state)
+            self.notify(f"{model.name} is {words}", severity="warning")
 
     def _with_model(
         self, deed: Callable[[ModelView], None], fits: Callable[[ModelView], bool], title: str, none: str
@@ -126,7 +127,7 @@ def _is_parkable(model: ModelView) -> bool:
 
 
 def _picker_words(model: ModelView) -> str:
-    place = "" if model.gpu is None else f" on GPU {model.gpu}"
+    place = "" if model.gpu is None or is_parked(model) else f" on GPU {model.gpu}"
     prompts = f", {model.queue} prompts" if model.queue else ""
     return f"{model.kind}, {state_word(model)}{place}{prompts}"
 

@@ -63,7 +63,9 @@ def _pieces(store: Store, title: str) -> list[Content]:
 
 def _totals(store: Store, snapshot: Snapshot) -> list[Content]:
     totals, first = store.totals(), snapshot.first_tokens
-    used = f"{totals.prompts} ({totals.running} run, {totals.suspended} paged, {totals.waiting} wait)"
+    parts = ((totals.running, "run"), (totals.suspended, "paged"), (totals.waiting, "wait"))
+    states = " ".join(f"{count} {words}" for count, words in parts if count)
+    used = f"{totals.prompts}: {states}" if states else "0"
     pieces = [_pair("prompts", used), _pair("tok/s", short_count(totals.tokens_per_s))]
     if first.p50_s is not None and first.p99_s is not None:
         pieces.append(_pair("TTFT", f"p50 {short_seconds(first.p50_s)} p99 {short_seconds(first.p99_s)}"))
