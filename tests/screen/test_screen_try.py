@@ -18,6 +18,8 @@ from aquahost_tui.messages import SnapshotCame
 from aquahost_tui.screens.overview import OverviewScreen
 from aquahost_tui.screens.try_model import TryScreen
 from aquahost_tui.steering import Steering
+from aquahost_tui.trial import Turn
+from aquahost_tui.widgets.turn_view import TurnView
 from made_host import snapshot
 from scripted_client import ScriptedClient
 from try_host import notes_of, try_shown, until_text
@@ -177,3 +179,11 @@ async def test_why_nothing_can_be_sent() -> None:
         assert not isinstance(app.screen, TryScreen)
     async with try_shown(steering=Steering(None, readonly=False)) as (app, _, _):
         assert "Nothing can be sent: this is a recording" in text_of(app)
+
+
+async def test_a_turn_may_be_shown_before_its_parts_are_there() -> None:
+    async with try_shown(TextPiece("Yes."), END) as (app, pilot, _):
+        turn = TurnView(Turn("why", 0.0), "llm")
+        app.screen.query_one("#turns").mount(turn)
+        turn.show_turn("loading")
+        await until_text(pilot, app, "loading")

@@ -42,6 +42,8 @@ class TurnView(Vertical):
     def show_turn(self, waits_for: str = "") -> None:
         """Show the turn as it is now; `waits_for` says in words what it waits for before anything has come."""
         self._waits_for = waits_for or self._waits_for
+        if not self.query(".reply"):
+            return  # its parts are not there yet; they are filled when they come
         reply, words = self.query_one(".reply", Static), self._reply()
         reply.update(words)
         reply.display = bool(words)
