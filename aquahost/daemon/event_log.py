@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
 
+from aquahost.daemon.waiters import Waiters
 from aquahost.daemon.wall_time import utc_now
 from aquahost.events import Event, EventKind
 
@@ -22,7 +22,7 @@ class EventLog:
     def __init__(self, kept: int = KEPT) -> None:
         self._events: deque[Event] = deque(maxlen=kept)
         self._last_seq = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._followers = Waiters()
         self._closed = False
 
     @property
@@ -36,7 +36,7 @@ class EventLog:
         event = Event(seq=self._last_seq, at=utc_now(), kind=kind, message=message, model=model, prompt_id=prompt_id)
         self._events.append(event)
         logger.log(logging.DEBUG if prompt_id else logging.INFO, "%s", message)
-        self._wake()
+        self._followers.wake()
         return event
 
     def since(self, after_seq: int) -> list[Event]:
@@ -54,19 +54,9 @@ class EventLog:
                 continue
             if self._closed:
                 return
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiting.discard(waiter)
+            await self._followers.wait()
 
     def close(self) -> None:
         """End all followers once they have read what there is."""
         self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._followers.wake()

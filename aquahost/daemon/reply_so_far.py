@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 
+from aquahost.daemon.waiters import Waiters
 from aquahost.messages.prompts import Finished, Progress, Tokens
 
 Seen = Tokens | Progress | Finished
@@ -18,7 +18,7 @@ class ReplySoFar:
     is told less often, of more at once. The bytes of images and sounds are not kept.
     """
 
-    __slots__ = ("_end", "_progress", "_prompt_id", "_text", "_waiting")
+    __slots__ = ("_end", "_progress", "_prompt_id", "_text", "_watchers")
 
     def __init__(self, prompt_id: str) -> None:
         self._prompt_id = prompt_id
@@ -26,23 +26,22 @@ class ReplySoFar:
         """UTF-8, which takes a fraction of what the pieces would."""
         self._progress: Progress | None = None
         self._end: Finished | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._watchers = Waiters()
 
     def add_text(self, text: str) -> None:
         """The reply grows."""
         self._text += text.encode("utf-8", "replace")
-        if self._waiting:
-            self._wake()
+        self._watchers.wake()
 
     def come_to(self, progress: Progress) -> None:
         """A step is done."""
         self._progress = progress
-        self._wake()
+        self._watchers.wake()
 
     def end(self, finished: Finished) -> None:
         """Nothing more comes."""
         self._end = finished
-        self._wake()
+        self._watchers.wake()
 
     async def follow(self) -> AsyncGenerator[Seen]:
         """All there is, then what comes, to the end."""
@@ -60,17 +59,4 @@ class ReplySoFar:
                 yield self._end
                 return
             else:
-                await self._more()
-
-    async def _more(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiting.discard(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+                await self._watchers.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from textual import events
@@ -16,19 +16,16 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from aquahost.clock import SystemClock
-from aquahost.errors import AquahostError
 from aquahost_tui import palette
 from aquahost_tui.feeds.feed import Feed
 from aquahost_tui.help_text import key_sections, meaning_sections
-from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame, Steered
+from aquahost_tui.messages import EventCame, FeedBroke, FeedEnded, FeedFailed, SnapshotCame
 from aquahost_tui.model_keys import ModelKeys
 from aquahost_tui.pace import FRAME_S, Pace
 from aquahost_tui.places import PLACES
 from aquahost_tui.prompt_keys import PromptKeys
-from aquahost_tui.screens.dialogs import ConfirmDialog
 from aquahost_tui.screens.help import HelpScreen
 from aquahost_tui.screens.too_small import TooSmallScreen, is_too_small
-from aquahost_tui.screens.top_screen import TopScreen
 from aquahost_tui.steering import Steering
 from aquahost_tui.store.plain_words import printable
 from aquahost_tui.store.store import Store
@@ -123,10 +120,6 @@ class AquahostApp(ModelKeys, PromptKeys):
 
     # -- what is shown -----------------------------------------------------------------------------------------
 
-    def place(self) -> TopScreen | None:
-        """The place one is at, below dialogs."""
-        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, TopScreen)), None)
-
     def draw(self) -> None:
         """Show how things stand, on the screen one is at."""
         self._take_newest()
@@ -198,34 +191,3 @@ class AquahostApp(ModelKeys, PromptKeys):
         self._told = (message, now_s)
         if is_new:
             super().notify(printable(message), markup=markup, **options)
-
-    # -- steering ----------------------------------------------------------------------------------------------
-
-    def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
-        """Do something in the background and tell what came of it; with a `question`, ask first."""
-        if self.steering.refusal is not None:
-            self.notify(self.steering.refusal, severity="warning")
-        elif question:
-            self.push_screen(ConfirmDialog(question, detail=detail), lambda yes: self._answered(deed, yes))
-        else:
-            self._do(deed)
-
-    def _answered(self, deed: Callable[[], str], yes: bool | None) -> None:
-        if yes:
-            self._do(deed)
-
-    def _do(self, deed: Callable[[], str]) -> None:
-        # Not a worker of Textual's: unloading may take a minute, and one can leave meanwhile.
-        threading.Thread(target=self._try, args=(deed,), name="steering", daemon=True).start()
-
-    def _try(self, deed: Callable[[], str]) -> None:
-        try:
-            self.post_message(Steered(deed(), failed=False))
-        except AquahostError as error:
-            self.post_message(Steered(str(error), failed=True))
-        except Exception as error:  # a thread's exception would be seen by nobody
-            self.post_message(Steered(f"{type(error).__name__}: {error}", failed=True))
-
-    def on_steered(self, message: Steered) -> None:
-        """Tell what came of it."""
-        self.notify(message.words, severity="error" if message.failed else "information")

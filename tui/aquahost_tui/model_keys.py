@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost_tui.screens.dialogs import ModelPicker
-from aquahost_tui.screens.top_screen import TopScreen
-from aquahost_tui.steering import UNLOAD_DRAIN_S, Steering
-from aquahost_tui.store.store import Store
+from aquahost_tui.steered_app import SteeredApp
+from aquahost_tui.steering import UNLOAD_DRAIN_S
 from aquahost_tui.widgets.model_state import is_parked, state_word
 
 
-class ModelKeys(App[None]):
+class ModelKeys(SteeredApp):
     """Acts on the model that one is at, or lets one be picked of those that it makes sense for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "load", "Load", id="app.load", tooltip="Load a model"),
         Binding("u", "unload", "Unload", id="app.unload", tooltip="Unload a model; asks first"),
     ]
-
-    store: Store
-    steering: Steering
-
-    def place(self) -> TopScreen | None:
-        """The place one is at, below dialogs."""
-        raise NotImplementedError
-
-    def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
-        """Do something in the background and tell what came of it; with a `question`, ask first."""
-        raise NotImplementedError
 
     def action_load(self) -> None:
         """Load the model one is at, or one of those that are not loaded."""

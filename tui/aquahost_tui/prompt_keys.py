@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 
 from aquahost_tui.screens.prompts import PromptsScreen
-from aquahost_tui.screens.top_screen import TopScreen
-from aquahost_tui.steering import Steering
+from aquahost_tui.steered_app import SteeredApp
 from aquahost_tui.store.timelines import Timeline
 from aquahost_tui.widgets.live_table import LiveTable
+from aquahost_tui.widgets.tab_bar import TabBar
 
 
-class PromptKeys(App[None]):
+class PromptKeys(SteeredApp):
     """Acts on the prompt that one is at."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "cancel", "Cancel", id="app.cancel", tooltip="Cancel the prompt under the cursor; asks first"),
     ]
-
-    steering: Steering
-
-    def place(self) -> TopScreen | None:
-        """The place one is at, below dialogs."""
-        raise NotImplementedError
-
-    def action_go(self, name: str) -> None:
-        """Go to a place."""
-        raise NotImplementedError
-
-    def steer(self, deed: Callable[[], str], *, question: str = "", detail: str = "") -> None:
-        """Do something in the background and tell what came of it; with a `question`, ask first."""
-        raise NotImplementedError
 
     def action_cancel(self) -> None:
         """Cancel the prompt under the cursor."""
@@ -59,4 +43,4 @@ class PromptKeys(App[None]):
         """A prompt was chosen in a table: show it in detail."""
         if isinstance(event.row, Timeline):
             self.get_screen(PromptsScreen.NAME, PromptsScreen).choose(event.row.view.id)
-            self.action_go(PromptsScreen.NAME)
+            self.post_message(TabBar.Chosen(PromptsScreen.NAME))

@@ -24,7 +24,7 @@ class LiveFeed:
         self._make_client = make_client
         self._clock = clock
         self._per_s = per_s
-        self._paused = threading.Event()
+        self._paused = False
         self._stopped = threading.Event()
         self._run_id = ""
         self._last_seq = 0
@@ -43,10 +43,7 @@ class LiveFeed:
 
     def pause(self, paused: bool) -> None:
         """Leave out snapshots, but for each connection's first; events still come."""
-        if paused:
-            self._paused.set()
-        else:
-            self._paused.clear()
+        self._paused = paused
 
     def stop(self) -> None:
         """Takes effect with the next message."""
@@ -64,6 +61,6 @@ class LiveFeed:
                 if not isinstance(news, Snapshot):
                     self._last_seq = news.seq
                     post(EventCame(news))
-                elif is_first or not self._paused.is_set():
+                elif is_first or not self._paused:
                     self._run_id, is_first = news.run_id, False
                     post(SnapshotCame(news, self._clock.now_s()))

@@ -110,7 +110,7 @@ class RecordedFeed:
         self._feed = feed
         self._recorder = recorder
         self._clock = clock
-        self._paused = threading.Event()
+        self._paused = False
         self.stop = feed.stop
 
     @property
@@ -120,10 +120,7 @@ class RecordedFeed:
 
     def pause(self, paused: bool) -> None:
         """Post no snapshots for a while, but record them; after a break the first one is posted all the same."""
-        if paused:
-            self._paused.set()
-        else:
-            self._paused.clear()
+        self._paused = paused
 
     def run(self, post: Post) -> None:
         """As the feed does, until the recording cannot be written any more."""
@@ -136,7 +133,7 @@ class RecordedFeed:
             except RecordingError as error:
                 self._feed.stop()
                 return post(FeedFailed(str(error)))
-            if isinstance(message, SnapshotCame) and self._paused.is_set() and not was_broken:
+            if isinstance(message, SnapshotCame) and self._paused and not was_broken:
                 return None
             was_broken = isinstance(message, FeedBroke) or (was_broken and not isinstance(message, SnapshotCame))
             return post(message)

@@ -22,7 +22,7 @@ class ReplayFeed:
         self.title = title_of(path)
         self._clock = clock
         self._speed = speed
-        self._paused = threading.Event()
+        self._paused = False
         self._stopped = threading.Event()
         self._lines = read_recording(path)
         self._begin: list[Line] = []
@@ -42,10 +42,7 @@ class ReplayFeed:
 
     def pause(self, paused: bool) -> None:
         """Stand still, or go on from there."""
-        if paused:
-            self._paused.set()
-        else:
-            self._paused.clear()
+        self._paused = paused
 
     def stop(self) -> None:
         """Stop playing."""
@@ -69,7 +66,7 @@ class ReplayFeed:
         """Wait, and say how long it stood still meanwhile."""
         still_s = 0.0
         while not self._stopped.is_set():
-            if self._paused.is_set():
+            if self._paused:
                 self._stopped.wait(_PAUSE_LOOK_S)
                 still_s += _PAUSE_LOOK_S
                 continue

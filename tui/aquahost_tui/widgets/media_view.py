@@ -38,11 +38,6 @@ class MediaView(Widget):
         """Why it cannot be drawn; empty if it can."""
         return self._trouble
 
-    @property
-    def is_drawn(self) -> bool:
-        """Whether decoding has ended, one way or the other."""
-        return bool(self._trouble) or self._picture is not None or self._sound is not None
-
     def on_resize(self) -> None:
         """Scale it to the room there is."""
         self.fit()
