@@ -13,6 +13,9 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     async def wait(self) -> None:
         """Until the next `wake`."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -51,10 +51,10 @@ async def test_a_watcher_that_has_gone_leaves_nothing_behind() -> None:
     reply = ReplySoFar("p")
     gone = asyncio.ensure_future(all_of(reply))
     await asyncio.sleep(0)
-    assert len(reply._waiting) == 1
+    assert len(reply._watchers) == 1
     gone.cancel()
     await asyncio.wait([gone])
-    assert not reply._waiting
+    assert not reply._watchers
     reply.add_text("a")
 
 
