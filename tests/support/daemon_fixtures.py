@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,8 +172,7 @@ def served_daemon(
     process.stdin.close()
     file = folder / "run" / "daemon.json"
     try:
-        # A killed daemon may have left its own daemon.json here.
-        wait_until(lambda: process.poll() is not None or (file.exists() and str(process.pid) in file.read_text()))
+        wait_until(lambda: process.poll() is not None or _is_of(file, process.pid))
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         yield ServedDaemon(process, msgspec.json.decode(file.read_bytes(), type=DaemonInfo))
     finally:
@@ -181,6 +180,13 @@ def served_daemon(
         process.wait()
         assert process.stderr is not None
         process.stderr.close()
+
+
+def _is_of(file: Path, pid: int) -> bool:
+    """Whether daemon.json is this daemon's; a killed one may have left its own, which the next one takes away."""
+    with suppress(FileNotFoundError):
+        return str(pid) in file.read_text()
+    return False
 
 
 def wait_until(condition: Callable[[], object]) -> None:
