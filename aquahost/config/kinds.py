@@ -28,6 +28,9 @@ KINDS_OF_KEY: Mapping[str, tuple[Kind, ...]] = {
     "max_size_px": (Kind.IMAGE,),
     "max_duration_s": (Kind.AUDIO,),
     "max_concurrent": _STEPS,
+    "tensor_parallel": (Kind.LLM,),
+    "replicas": _WEIGHTS,
+    "traffic": _WEIGHTS,
     "toy": (Kind.TOY,),
 }
 """Every kind takes a key that is not listed."""

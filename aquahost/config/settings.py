@@ -179,6 +179,19 @@ class ToySettings(_Settings):
     """Fail the load with this reason."""
 
 
+class TrafficSettings(_Settings):
+    """What is expected to be asked of a model; `plan` and `simulate` go by it, the daemon does not."""
+
+    rate_per_s: float = Field(default=0.0, ge=0, le=1e6)
+    """Prompts a second, on average."""
+    input_tokens: int = Field(default=512, ge=1)
+    """Mean length of a language prompt."""
+    output_tokens: int = Field(default=256, ge=1)
+    """Mean length of its reply."""
+    duration_s: Seconds = 10.0
+    """Mean length of a sound."""
+
+
 class ModelSettings(_Settings):
     """One hosted model."""
 
@@ -230,6 +243,12 @@ class ModelSettings(_Settings):
     """longest sound of a request."""
     max_concurrent: int = Field(default=4, ge=1)
     """prompts begun at the same time; each holds its latents."""
+    tensor_parallel: int = Field(default=1, ge=1, le=64)
+    """GPUs that hold it together. Can be planned and simulated; the daemon loads models of one GPU only."""
+    replicas: int = Field(default=1, ge=1, le=64)
+    """copies of it, each on GPUs of its own. Can be planned and simulated; the daemon loads one."""
+    traffic: TrafficSettings = TrafficSettings()
+    """what is expected to be asked of it, for `plan` and `simulate`."""
     toy: ToySettings = ToySettings()
     """its timing."""
 
