@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from aquahost.traces.trace import TracePrompt
 
@@ -138,8 +139,7 @@ def _gaps(replies: Sequence[Reply]) -> Sequence[float]:
     import numpy as np
 
     gaps = [np.diff(np.asarray(reply.chunk_s, dtype=np.float64)) for reply in replies if len(reply.chunk_s) > 1]
-    found: Sequence[float] = np.sort(np.concatenate(gaps)) if gaps else ()
-    return found
+    return cast("Sequence[float]", np.sort(np.concatenate(gaps))) if gaps else ()
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
