@@ -1,19 +1,17 @@
 """The KV memory of a simulated language model on one GPU: the engine's three tiers, counted instead of held.
 
 What the engine keeps by block id is kept here as numbers by place, so that millions of tokens cost nothing. Chunks are
-taken to be filled without gaps.
+taken to be filled without gaps. A place is a lease, by its id, or the host.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aquahost.engines.llm.tiers import Tier
-
-HOST = 0
-"""The host as a place; other places are leases, by id from 1."""
+from aquahost.simulator.links import HOST
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +48,14 @@ class KvShard:
     """Owns the blocks of one model on one GPU and beyond; a `SizedMemory` of engines.llm.kv_sizer."""
 
     def __init__(
-        self, *, block_bytes: int, block_tokens: int, chunk_bytes: int, local_bytes: int, borrow_bytes: int, host_bytes: int
+        self,
+        *,
+        block_bytes: int,
+        block_tokens: int,
+        chunk_bytes: int,
+        local_bytes: int,
+        borrow_bytes: int,
+        host_bytes: int,
     ) -> None:
         self.block_bytes = block_bytes
         self.block_tokens = block_tokens
@@ -128,6 +133,13 @@ class KvShard:
         holding.local += local
         self.local_used += local
         holding.remote += self.take_remote(remote)
+
+    def fill(self, blocks: Mapping[str, int]) -> None:
+        """Give prompts that lie in local memory alone as many blocks as this."""
+        for prompt_id, count in blocks.items():
+            holding = self.holdings[prompt_id]
+            self.local_used += count - holding.local
+            holding.local = count
 
     def page_out(self, prompt_id: str, computed: int, kept: int) -> Counter[int]:
         """Begin to move a prompt's local blocks away, all but the first `kept` of its blocks being dropped; returns how

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from aquahost.config.settings import EmulatedSettings
@@ -13,7 +14,7 @@ from aquahost.simulator.agenda import Agenda, Entry
 
 HOST = -1
 ACHIEVABLE = 0.8
-"""Of what data sheets print: 2 MiB pieces over PCIe 5 were measured at 50 of 64 GB/s on H100, NVLink at about as much."""
+"""Of what data sheets print: pieces of 2 MiB were measured at 50 of PCIe 5's 64 GB/s on an H100."""
 
 
 class Way(NamedTuple):
@@ -104,6 +105,10 @@ class Links:
         self.moved: Counter[tuple[int, int]] = Counter()
         """Bytes that have arrived or were read in place, by source and target."""
 
+    def now_s(self) -> float:
+        """The present."""
+        return self._agenda.now_s()
+
     def rate(self, source: int, target: int) -> float:
         """Bytes per second of one copy that is alone."""
         return min(self.wiring.ways(source, target).values())
@@ -124,7 +129,7 @@ class Links:
         for part in parts:
             if part.nbytes > 0:
                 flow = _Flow(part, part.nbytes, self.wiring.ways(part.source, part.target), one_arrived)
-                self._agenda.after(self.wiring.latency_s(part.source, part.target), lambda flow=flow: self._begin(flow))
+                self._agenda.after(self.wiring.latency_s(part.source, part.target), partial(self._begin, flow))
 
     def read_s(self, part: Part) -> float:
         """How long reading bytes in place takes beside the copies that are under way."""

@@ -1,0 +1,35 @@
+"""A prompt on its way through a simulated node."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from aquahost.messages.prompts import PromptState
+from aquahost.traces.replies import Reply
+from aquahost.traces.trace import TracePrompt
+
+
+@dataclass(slots=True, eq=False)
+class SimPrompt:
+    """One prompt and what has come of it."""
+
+    id: str
+    trace: TracePrompt
+    arrived_s: float
+    state: PromptState = PromptState.WAITING
+    came_s: array[float] = field(default_factory=lambda: array("d"))
+    """When each token, or step, came."""
+    steps: int = 0
+    """How many it takes, for images and sounds."""
+
+    def reply(self, done_s: float, *, failure: str = "") -> Reply:
+        """What its client has seen."""
+        return Reply(
+            prompt=self.trace,
+            chunk_s=self.came_s,
+            done_s=done_s,
+            input_tokens=self.trace.input_tokens,
+            output_tokens=0 if failure or self.steps else len(self.came_s),
+            failure=failure,
+        )
