@@ -12,12 +12,14 @@ FLOPS_SHARE = 0.55
 well-made engines run at 50 to 65 % of an A100's or H100's, attention and element-wise kernels included."""
 FLOAT32_FLOPS = 1 / 16
 """Of the bfloat16 rate where a model computes in float32 (19.5 of 312 TFLOPS on an A100, 67 of 989 on an H100)."""
+TENSOR_FLOAT32_FLOPS = 0.5
+"""Of the bfloat16 rate where only a part computes in float32: convolutions then use TensorFloat32 units."""
 STEP_HOST_S = 1.0e-3
 """Of every step: planning it, its inputs and the choice of tokens, which the GPU waits for."""
 LAYER_LAUNCH_S = 20e-6
 """Of every layer: gaps between its ten or so kernels, with their launches captured or hidden."""
-PASS_LAUNCH_S = 5e-3
-"""Of one pass through an image or audio model's parts, launched operator by operator: about a thousand launches."""
+OPERATOR_LAUNCH_S = 6e-6
+"""Of each operator of an image or audio model, which PyTorch launches one by one from Python."""
 TRANSFER_HOST_S = 50e-6
 """The pager's own work for one prompt's way out or in: finding blocks, a batched copy's launch, an event."""
 REDUCE_LATENCIES = 2.0

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.daemon.wall_time import utc_now
+from aquahost.profiler.gated_costs import gated_costs
+from aquahost.profiler.gated_shape import read_gated_shape
 from aquahost.profiler.language_costs import language_costs
 from aquahost.profiler.language_shape import read_language_shape
 from aquahost.profiles.data_sheets import DataSheet
@@ -28,7 +30,9 @@ def work_out(
             max_batch=scheduler.max_batch,
         )
     else:
-        raise NotImplementedError
+        passes = read_gated_shape(folder, settings)
+        parameters, dtype = passes.parameters, passes.dtype
+        costs = gated_costs(passes, sheet)
     return Profile(
         source=settings.source,
         key=key,
