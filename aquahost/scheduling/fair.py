@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from aquahost.scheduling.fair_step import FairStep, SliceTerms
@@ -106,6 +107,16 @@ class Fair:
             prompt.yielded += 1
         for chunk in plan.chunks:
             chunk.prompt.yielded += chunk.completes
+
+    def served_alike(self, prompts: Sequence[ScheduledPrompt], took_s: Sequence[float]) -> None:
+        """As `served` for each of the steps, at once."""
+        self._was_express = False
+        for step_s in took_s:
+            self._slicer.note_decodes(len(prompts), step_s)
+        had_s = max(sum(took_s) / len(prompts), len(took_s) * LEAST_SERVICE_S)
+        for prompt in prompts:
+            self._fairness.serve(prompt.id, had_s)
+            prompt.yielded += len(took_s)
 
     # -- a step ------------------------------------------------------------------------------------------------
 

@@ -34,8 +34,12 @@ class Slicer:
             each_s = left_s / prefilled if left_s > 0 else took_s / (prefilled + decoded)
             self._prefill_token_s = smooth(self._prefill_token_s, each_s)
         elif decoded:
-            self._decode_step_s = smooth(self._decode_step_s, took_s)
-            self._decode_token_s = smooth(self._decode_token_s, took_s / decoded)
+            self.note_decodes(decoded, took_s)
+
+    def note_decodes(self, decoded: int, took_s: float) -> None:
+        """A step that computed one token of so many prompts took so long, reads in place left out."""
+        self._decode_step_s = smooth(self._decode_step_s, took_s)
+        self._decode_token_s = smooth(self._decode_token_s, took_s / decoded)
 
     @property
     def token_s(self) -> float:
