@@ -70,6 +70,8 @@ class KvShard:
         self.host_used = 0
         self.leases: dict[int, Lease] = {}
         self.holdings: dict[str, Holding] = {}
+        self._copied: dict[Holding, int] = {}
+        """How many copies there are of those that have any."""
 
     # -- sizes -------------------------------------------------------------------------------------------------
 
@@ -96,18 +98,20 @@ class KvShard:
     @property
     def free_peer(self) -> int:
         """Leased blocks that are not given out."""
-        return sum(self._free(lease) for lease in self.leases.values())
+        blocks = self.chunk_blocks
+        open_leases = [one for one in self.leases.values() if one.keep_chunks is None]
+        return sum([(one.chunks - one.vacating) * blocks - one.used for one in open_leases])
 
-    @property
-    def remote_room(self) -> int:
-        """Blocks of slower memory that could be given out, copies that may be dropped included."""
-        copies = sum(one.copies.total() for one in self.holdings.values() if one.is_seated)
-        return self.free_peer + self.host_blocks - self.host_used + copies
+    def remote_rooms(self) -> tuple[int, int]:
+        """Blocks of slower memory that could be given out, copies that may be dropped included, and those of leases."""
+        peer = self.free_peer
+        copies = sum([count for one, count in self._copied.items() if one.is_seated])
+        return peer + self.host_blocks - self.host_used + copies, peer
 
     @property
     def peer_block_s(self) -> float | None:
         """Time that the slowest link of the leases takes for a block."""
-        rates = [lease.bytes_per_s for lease in self.leases.values()]
+        rates = {lease.bytes_per_s for lease in self.leases.values()}
         return self.block_bytes / min(rates) if rates else None
 
     def map_local(self, chunks: int) -> None:
@@ -157,7 +161,7 @@ class KvShard:
         if copies > saved:
             written[next(reversed(holding.copies))] += copies - saved
         holding.remote += fresh + holding.copies
-        holding.copies = Counter()
+        self._set_copies(holding, Counter())
         holding.saved_tokens = computed
         return written
 
@@ -178,7 +182,7 @@ class KvShard:
             if part > 0:
                 taken[place] = part
         holding.remote -= taken
-        holding.copies += taken
+        self._set_copies(holding, holding.copies + taken)
         holding.saved_tokens = computed
         holding.local += missing
         self.local_used += missing
@@ -190,6 +194,7 @@ class KvShard:
         if holding is not None:
             self.local_used -= holding.local
             self._give_back(holding.remote + holding.copies)
+            self._set_copies(holding, Counter())
 
     def take_remote(self, count: int) -> Counter[int]:
         """Blocks of slower memory by place: of leases, evenly by room, then of the host. Raises ValueError if there are
@@ -223,9 +228,10 @@ class KvShard:
 
     def drop_copies_in(self, lease_id: int) -> None:
         """Forget all copies that lie in a lease."""
-        for holding in self.holdings.values():
+        for holding in list(self._copied):
             dropped = Counter({lease_id: holding.copies.pop(lease_id, 0)})
             self._give_back(dropped)
+            self._set_copies(holding, holding.copies)
 
     def vacate(self, lease_id: int, chunks: int) -> tuple[Counter[int], list[str]]:
         """Move what lies in so many chunks of a lease: to other leases, else the host; returns how many blocks go to
@@ -266,13 +272,15 @@ class KvShard:
     def promote(self, most: int) -> Counter[int]:
         """Move up to so many blocks from host memory to leases with room; returns how many go where."""
         moved: Counter[int] = Counter()
-        for number, lease in self.leases.items():
-            for prompt_id, holding in self.holdings.items():
-                part = min(most - moved.total(), holding.remote[HOST], self._free(lease))
+        rooms = {number: room for number, lease in self.leases.items() if (room := self._free(lease)) > 0}
+        hosted = [name for name, holding in self.holdings.items() if holding.remote[HOST]] if rooms else []
+        for name in hosted:
+            for number, room in rooms.items():
+                part = min(most - moved.total(), self.holdings[name].remote[HOST], room - moved[number])
                 if part > 0:
-                    self._shift(prompt_id, HOST, number, part)
+                    self._shift(name, HOST, number, part)
                     moved[number] += part
-        return moved
+        return +moved
 
     def check(self) -> None:
         """Raise AssertionError unless every block is counted once."""
@@ -303,6 +311,14 @@ class KvShard:
         else:
             self.leases[target].used += count
 
+    def _set_copies(self, holding: Holding, copies: Counter[int]) -> None:
+        holding.copies = copies
+        count = copies.total()
+        if count:
+            self._copied[holding] = count
+        else:
+            self._copied.pop(holding, None)
+
     def _trim(self, holding: Holding, remote: int) -> None:
         excess = holding.remote.total() - max(0, remote)
         for place in sorted(holding.remote):
@@ -313,12 +329,12 @@ class KvShard:
                 excess -= part
 
     def _drop_copies_for(self, count: int) -> None:
-        for holding in self.holdings.values():
+        for holding in list(self._copied):
             if self.free_peer + self.host_blocks - self.host_used >= count:
                 return
             if holding.is_seated:
                 self._give_back(holding.copies)
-                holding.copies = Counter()
+                self._set_copies(holding, Counter())
 
     def _give_back(self, blocks: Iterable[int] | Counter[int]) -> None:
         for place, count in Counter(blocks).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -69,8 +70,11 @@ class KvTraffic:
     def read_s(self, prompt_ids: list[str]) -> float:
         """How long reading these prompts' remote blocks in place takes: links at the same time, like the emulated
         driver."""
-        parts = [part for shard in self._shards for part in shard.reads(prompt_ids)]
-        return max((self._links.read_s(part) for part in parts), default=0.0)
+        nbytes: Counter[tuple[int, int]] = Counter()
+        for shard in self._shards:
+            for part in shard.reads(prompt_ids):
+                nbytes[part.source, part.target] += part.nbytes
+        return max([self._links.read_s(Part(*ends, total)) for ends, total in nbytes.items()], default=0.0)
 
     def forget(self, prompt_id: str) -> None:
         """A prompt has ended, or lost its blocks."""

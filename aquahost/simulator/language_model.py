@@ -255,12 +255,13 @@ class LanguageModel:
 
     def _room(self) -> Room:
         shards = self.parts.shards
+        rooms = [shard.kv.remote_rooms() for shard in shards]
         return Room(
-            min(shard.kv.free_local for shard in shards),
-            min(shard.kv.remote_room for shard in shards),
+            min([shard.kv.free_local for shard in shards]),
+            min([remote for remote, _ in rooms]),
             more=any(shard.sizer.more_is_coming for shard in shards),
             in_haste=any(shard.is_recalled for shard in shards),
-            peer=min(shard.kv.free_peer for shard in shards),
+            peer=min([peer for _, peer in rooms]),
             costs=self.traffic.costs(),
         )
 

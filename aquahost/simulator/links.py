@@ -115,7 +115,11 @@ class Links:
 
     def copy(self, parts: list[Part], arrived: Callable[[], None]) -> None:
         """Start copies at once; `arrived` is called when the last of them has arrived, or right away for none."""
-        left = sum(part.nbytes > 0 for part in parts)
+        nbytes: Counter[tuple[int, int]] = Counter()
+        for part in parts:
+            nbytes[part.source, part.target] += part.nbytes
+        nbytes = +nbytes
+        left = len(nbytes)
         if not left:
             self._agenda.after(0.0, arrived)
             return
@@ -126,10 +130,9 @@ class Links:
             if not left:
                 arrived()
 
-        for part in parts:
-            if part.nbytes > 0:
-                flow = _Flow(part, part.nbytes, self.wiring.ways(part.source, part.target), one_arrived)
-                self._agenda.after(self.wiring.latency_s(part.source, part.target), partial(self._begin, flow))
+        for (source, target), total in nbytes.items():
+            flow = _Flow(Part(source, target, total), total, self.wiring.ways(source, target), one_arrived)
+            self._agenda.after(self.wiring.latency_s(source, target), partial(self._begin, flow))
 
     def read_s(self, part: Part) -> float:
         """How long reading bytes in place takes beside the copies that are under way."""
@@ -157,8 +160,8 @@ class Links:
             return
         crowd = self._crowd
         for flow in self._flows:
-            flow.rate = min(rate / crowd[way] for way, rate in flow.ways.items())
-        soonest_s = min(flow.left_bytes / flow.rate for flow in self._flows)
+            flow.rate = min([rate / crowd[way] for way, rate in flow.ways.items()])
+        soonest_s = min([flow.left_bytes / flow.rate for flow in self._flows])
         self._next = self._agenda.after(max(0.0, soonest_s), self._arrive)
 
     def _arrive(self) -> None:
