@@ -1,0 +1,139 @@
+"""One trace on one simulated node under one policy and tier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aquahost.config.settings import Kind, Policy, Settings
+from aquahost.simulator.build import REAL_CHUNK_BYTES, Builder
+from aquahost.simulator.language_model import LanguageModel
+from aquahost.simulator.links import Wiring
+from aquahost.simulator.node import Hosted, SimEvent, SimNode
+from aquahost.simulator.occupancy import Occupancy
+from aquahost.traces.replies import Reply, Row, row
+from aquahost.traces.trace import Trace
+
+POLICIES = tuple(policy.value for policy in Policy)
+TIERS = ("recompute", "host", "peer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is simulated: GPUs and how they are linked."""
+
+    name: str
+    gpu_bytes: tuple[int, ...]
+    wiring: Wiring
+    chunk_bytes: int = REAL_CHUNK_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """What came of it."""
+
+    policy: str
+    tier: str
+    total: Row
+    """Of all models together."""
+    by_model: Mapping[str, Row]
+    busy: Mapping[str, float]
+    """Of each model: the share of the time in which it computed; replicas' mean."""
+    replies: Sequence[Reply]
+    occupancy: Occupancy
+    events: Sequence[SimEvent]
+    took_s: float
+    """Virtual time."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """Who is told what while a node runs."""
+
+    progress: Callable[[float, int], None] | None = None
+    """Virtual time, prompts ended."""
+    looks: list[tuple[float, Callable[[SimNode], None]]] = field(default_factory=list)
+    """What is called how often, in virtual seconds."""
+
+
+def simulate(
+    settings: Settings,
+    hosted: Sequence[Hosted],
+    machine: Machine,
+    trace: Trace,
+    *,
+    policy: str,
+    tier: str,
+    watch: Watch | None = None,
+    look_every_s: float | None = None,
+    build: Callable[[Settings, Sequence[Hosted], Machine], SimNode] | None = None,
+) -> Simulated:
+    """Run a trace. `look_every_s`: of the occupancy; about 500 looks unless given. `build` makes another kind of node.
+
+    Raises ConfigError where the models don't fit, ValueError for prompts to models that are not here.
+    """
+    watch = watch or Watch()
+    settings = under(settings, policy, tier)
+    hosted = [
+        Hosted(name=one.name, settings=settings.models[one.name], profile=one.profile, gpus=one.gpus) for one in hosted
+    ]
+    node = (build or build_node)(settings, hosted, machine)
+    occupancy = Occupancy()
+    last_s = max((prompt.arrival_s for prompt in trace.prompts), default=0.0)
+    node.every(look_every_s or max(0.1, last_s / 500), lambda: occupancy.look(node))
+    for period_s, look in watch.looks:
+        node.every(period_s, lambda look=look: look(node))  # type: ignore[misc]
+    replies = node.run(trace, watch.progress)
+    node.check()
+    return summary(node, replies, policy, tier, occupancy)
+
+
+def build_node(settings: Settings, hosted: Sequence[Hosted], machine: Machine) -> SimNode:
+    """A node of the daemon's own broker and policies."""
+    builder = Builder(settings, machine.wiring, machine.gpu_bytes, chunk_bytes=machine.chunk_bytes)
+    return builder.build(hosted)
+
+
+def under(settings: Settings, policy: str, tier: str) -> Settings:
+    """These settings under a policy and a tier: "recompute" has nowhere to page to, "host" no neighbours."""
+    changes: dict[str, int] = {}
+    if tier != "peer":
+        changes["borrow_bytes"] = 0
+    if tier == "recompute":
+        changes["host_kv_bytes"] = 0
+    models = {
+        name: model.model_copy(update={"policy": None, **(changes if model.kind is Kind.LLM else {})})
+        for name, model in settings.models.items()
+    }
+    scheduler = settings.scheduler
+    if policy in POLICIES:
+        scheduler = scheduler.model_copy(update={"policy": Policy(policy)})
+    leasing = settings.leasing.model_copy(update={"enabled": tier == "peer" and settings.leasing.enabled})
+    return settings.model_copy(update={"models": models, "scheduler": scheduler, "leasing": leasing})
+
+
+def summary(node: SimNode, replies: Sequence[Reply], policy: str, tier: str, occupancy: Occupancy) -> Simulated:
+    """The figures of a node that has run."""
+    paged: dict[str, int] = {}
+    busy: dict[str, list[float]] = {}
+    for hosted, model in node.models:
+        if isinstance(model, LanguageModel):
+            paged[hosted.name] = paged.get(hosted.name, 0) + model.traffic.paged_bytes
+        busy.setdefault(hosted.name, []).append(model.busy_s)
+    sole = next(iter(busy)) if len(busy) == 1 else ""
+    took_s = max((reply.done_s for reply in replies), default=0.0)
+    by_model = {
+        name: row(policy, tier, [one for one in replies if (one.prompt.model or sole) == name], paged.get(name))
+        for name in busy
+    }
+    return Simulated(
+        policy=policy,
+        tier=tier,
+        total=row(policy, tier, replies, sum(paged.values())),
+        by_model=by_model,
+        busy={name: sum(times) / len(times) / max(took_s, 1e-9) for name, times in busy.items()},
+        replies=replies,
+        occupancy=occupancy,
+        events=node.events,
+        took_s=took_s,
+    )
