@@ -64,8 +64,11 @@ class Builder:
         chunk_bytes: int = REAL_CHUNK_BYTES,
         coordinator: Coordinator | None = None,
         make_policy: PolicyMaker | None = None,
+        keeps_leases: bool = False,
     ) -> None:
-        """`coordinator` and `make_policy` are the daemon's own unless others are given."""
+        """`coordinator` and `make_policy` are the daemon's own unless others are given. `keeps_leases`: borrowers give
+        nothing back unasked."""
+        self._keeps_leases = keeps_leases
         self._settings = settings
         self._chunk_bytes = chunk_bytes
         self._policy = make_policy or self._own_policy
@@ -174,6 +177,7 @@ class Builder:
                 node.links,
                 lose=lambda prompt_id: model.lose(prompt_id),
                 woken=lambda: model.wake(),
+                keeps_leases=self._keeps_leases,
             )
             shards.append(shard)
             parkings.append(self._parking(hosted, desk, gpu, partial(_lies_idle, shard), lambda: model.wake()))

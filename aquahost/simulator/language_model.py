@@ -193,6 +193,8 @@ class LanguageModel:
 
     def _rest(self) -> None:
         self._leave_turns()
+        for shard in self.parts.shards:
+            shard.mapping_s = 0.0  # nobody waited for it
         parts, now_s = self.parts, self._agenda.now_s()
         is_settled = all(shard.is_settled for shard in parts.shards) and not any(one.nbytes for one in parts.workspaces)
         park_s = min(parking.due_in_s for parking in parts.parkings)

@@ -37,8 +37,11 @@ class LanguageShard:
         *,
         lose: Callable[[str], None],
         woken: Callable[[], None],
+        keeps_leases: bool = False,
     ) -> None:
-        """`lose`: a prompt has lost all its blocks; `woken`: there is something to see to."""
+        """`lose`: a prompt has lost all its blocks; `woken`: there is something to see to; `keeps_leases`: nothing is
+        given back unless it is recalled."""
+        self._keeps_leases = keeps_leases
         self.gpu = gpu
         self.kv = kv
         self.desk = desk
@@ -58,8 +61,8 @@ class LanguageShard:
 
     @property
     def lies_idle(self) -> bool:
-        """Whether nothing is borrowed or demanded."""
-        return not self.kv.peer.leases and not self.sizer.demanded_chunks
+        """Whether nothing is borrowed, or to be given back, or demanded."""
+        return (self._keeps_leases or not self.kv.peer.leases) and not self.sizer.demanded_chunks
 
     @property
     def is_settled(self) -> bool:
@@ -130,7 +133,7 @@ class LanguageShard:
     def _return_unwanted(self) -> None:
         leases = self.kv.peer.leases
         surplus = self.kv.peer.kept_chunks - self.sizer.borrowed_chunks
-        if surplus <= 0 or self.kv.peer.free < self.kv.chunk_blocks:
+        if self._keeps_leases or surplus <= 0 or self.kv.peer.free < self.kv.chunk_blocks:
             return
         for lease_id in sorted(leases, reverse=True):
             if surplus > 0 and lease_id not in self.kv.peer.recalled:
