@@ -18,10 +18,10 @@ from aquahost.bench.http_stream import Server
 from aquahost.bench.private_daemon import PrivateDaemon, private_daemon
 from aquahost.bench.process import OthersCpu
 from aquahost.bench.replay import Target, prefill_floor_s, replay
-from aquahost.bench.replies import Reply, Row, row
 from aquahost.bench.tiny_llama import KV_BYTES_PER_TOKEN, MAX_CONTEXT, make_tiny_llama
-from aquahost.bench.traces import Trace
 from aquahost.errors import ConfigError
+from aquahost.traces.replies import Reply, Row, row
+from aquahost.traces.trace import Trace
 from aquahost.units import MIB
 
 TIERS = ("recompute", "host", "peer")

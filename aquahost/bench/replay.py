@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from aquahost.bench.http_stream import Server
-from aquahost.bench.replies import Reply
 from aquahost.bench.tiny_llama import VOCABULARY
-from aquahost.bench.traces import TracePrompt
 from aquahost.errors import RequestError
+from aquahost.traces.replies import Reply
+from aquahost.traces.trace import TracePrompt
 
 T = TypeVar("T")
 

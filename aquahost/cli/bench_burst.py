@@ -29,7 +29,7 @@ from aquahost.cli.output import Form, FormOption, say
 if TYPE_CHECKING:
     from aquahost.bench.burst import Burst
     from aquahost.bench.replay import Target
-    from aquahost.bench.traces import Trace
+    from aquahost.traces.trace import Trace
 
 _QUIET_CORES = 0.2
 """Cores that others may keep busy without spoiling a row."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aquahost.bench.traces import TRACES
+from aquahost.traces.built_in import TRACES
 
 if TYPE_CHECKING:
     from aquahost.bench.replay import Target
-    from aquahost.bench.traces import Trace
+    from aquahost.traces.trace import Trace
 
 _KINDS = "; ".join(f"{name}: {built.about}" for name, built in TRACES.items())
 _OURS, _ANY = "Daemons of our own", "Any other server"
@@ -51,8 +51,8 @@ PngOption = Annotated[str | None, typer.Option(metavar="PREFIX", help="Draw PREF
 
 def asked_trace(name: str, *, seed: int, prompts: int | None, rate_per_s: float) -> Trace:
     """The built-in trace of that name, or the one in that file."""
-    from aquahost.bench.trace_file import read_trace
-    from aquahost.bench.traces import make_trace
+    from aquahost.traces.built_in import make_trace
+    from aquahost.traces.trace_file import read_trace
 
     if name in TRACES:
         return make_trace(name, seed=seed, prompts=prompts, rate_per_s=rate_per_s)

@@ -9,8 +9,8 @@ from aquahost.units import format_bytes
 
 if TYPE_CHECKING:
     from aquahost.bench.burst import Burst
-    from aquahost.bench.replies import Row
-    from aquahost.bench.traces import Trace
+    from aquahost.traces.replies import Row
+    from aquahost.traces.trace import Trace
 
 _TIMES = (
     ("TTFT P50", "ttft_p50_s"),

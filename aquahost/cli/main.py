@@ -44,6 +44,9 @@ COMMANDS = (
     ),
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
     LazyCommand(
+        "profile", "aquahost.cli.profile:profile", "Measure what a model costs on a GPU, or work it out.", _MORE
+    ),
+    LazyCommand(
         "bench",
         "aquahost.cli.bench:app",
         "Measure this machine; daemons it needs are started and stopped apart from yours.",

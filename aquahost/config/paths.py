@@ -7,6 +7,7 @@ except `private_dir`.
 | `state_dir`     | AQUAHOST_STATE_DIR   | $XDG_STATE_HOME/aquahost                                        |
 | `log_dir`       | AQUAHOST_LOG_DIR     | state_dir/logs                                                  |
 | `cache_dir`     | AQUAHOST_CACHE_DIR   | $XDG_CACHE_HOME/aquahost                                        |
+| `profile_dir`   | AQUAHOST_PROFILE_DIR | $XDG_DATA_HOME/aquahost/profiles                                |
 | `runtime_dir`   | AQUAHOST_RUNTIME_DIR | $XDG_RUNTIME_DIR/aquahost, without XDG_RUNTIME_DIR a folder of  |
 |                 |                      | the user's in the temporary directory: aquahost-UID             |
 | `socket_path`   | AQUAHOST_SOCKET      | runtime_dir/aquahost.sock                                       |
@@ -30,6 +31,7 @@ PATH_VARIABLES = (
     "AQUAHOST_STATE_DIR",
     "AQUAHOST_LOG_DIR",
     "AQUAHOST_CACHE_DIR",
+    "AQUAHOST_PROFILE_DIR",
     "AQUAHOST_RUNTIME_DIR",
     "AQUAHOST_SOCKET",
 )
@@ -65,6 +67,13 @@ def log_file(model: str | None, env: Mapping[str, str] = os.environ) -> Path:
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
     """What can be made again: the demo models."""
     return _override(env, "AQUAHOST_CACHE_DIR") or _xdg(env, "XDG_CACHE_HOME", platformdirs.user_cache_path)
+
+
+def profile_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """What models cost on GPUs, one JSON file a profile."""
+    if path := _override(env, "AQUAHOST_PROFILE_DIR"):
+        return path
+    return _xdg(env, "XDG_DATA_HOME", platformdirs.user_data_path) / "profiles"
 
 
 def runtime_dir(env: Mapping[str, str] = os.environ) -> Path:

@@ -15,14 +15,19 @@ VERSION = "v1"
 NAMES = ("chat", "paint", "sing")
 
 
+def demo_folder(name: str) -> Path:
+    """Where the demo model `name` lies once it is made. Raises LoadError if there is no such model."""
+    if name not in NAMES:
+        raise LoadError(f"there is no demo model {name!r}; there are {', '.join(NAMES)}")
+    return cache_dir() / "demo-models" / VERSION / name
+
+
 def demo_model_path(name: str) -> Path:
     """The folder of the demo model `name`, made first if it isn't there; safe with several processes at once.
 
     Raises LoadError if there is no such demo model or the cache can't be written.
     """
-    if name not in NAMES:
-        raise LoadError(f"there is no demo model {name!r}; there are {', '.join(NAMES)}")
-    folder = cache_dir() / "demo-models" / VERSION / name
+    folder = demo_folder(name)
     if folder.is_dir():
         return folder
     try:

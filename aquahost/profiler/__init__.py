@@ -1,1 +1,1 @@
-"""Profiles of models: measured on this machine, or worked out from a model's config and a GPU's data sheet."""
+"""What models cost on a GPU: measured with the real engines, or worked out from a model's config and a data sheet."""

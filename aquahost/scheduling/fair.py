@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from aquahost.scheduling.fair_step import FairStep, SliceTerms
@@ -10,7 +11,7 @@ from aquahost.scheduling.policy import PlaceInLine
 from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
 from aquahost.scheduling.service import shares
-from aquahost.scheduling.slicer import Slicer
+from aquahost.scheduling.slicer import UNKNOWN, Slicer, StepTimes
 from aquahost.scheduling.step_room import StepRoom
 from aquahost.scheduling.virtual_time import VirtualTime
 from aquahost.scheduling.waiting_line import WaitingLine
@@ -32,11 +33,11 @@ class Fair:
     from there, and the batch is not bounded by local memory. When everything fits, nobody gives way.
     """
 
-    def __init__(self, *, paging_budget: float, by_level: bool = False) -> None:
-        """`by_level`: smaller levels go before all others (the policy "priority")."""
+    def __init__(self, *, paging_budget: float, by_level: bool = False, known: StepTimes | None = None) -> None:
+        """`by_level`: smaller levels go before all others (the policy "priority"). `known`: of a profile."""
         self._fairness = VirtualTime()
         self._line = WaitingLine(self._fairness, by_level=by_level)
-        self._slicer = Slicer(paging_budget)
+        self._slicer = Slicer(paging_budget, known or UNKNOWN)
         self._by_level = by_level
         self._now_s = 0.0
         self._slice_s = 0.0
@@ -106,6 +107,16 @@ class Fair:
             prompt.yielded += 1
         for chunk in plan.chunks:
             chunk.prompt.yielded += chunk.completes
+
+    def served_alike(self, prompts: Sequence[ScheduledPrompt], took_s: Sequence[float]) -> None:
+        """As `served` for each of the steps, at once."""
+        self._was_express = False
+        for step_s in took_s:
+            self._slicer.note_decodes(len(prompts), step_s)
+        had_s = max(sum(took_s) / len(prompts), len(took_s) * LEAST_SERVICE_S)
+        for prompt in prompts:
+            self._fairness.serve(prompt.id, had_s)
+            prompt.yielded += len(took_s)
 
     # -- a step ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from aquahost.scheduling.plan import StepPlan
@@ -50,6 +51,10 @@ class Fcfs:
     def served(self, plan: StepPlan, took_s: float) -> None:
         """Keep count."""
         self._service.share(plan, took_s)
+
+    def served_alike(self, prompts: Sequence[ScheduledPrompt], took_s: Sequence[float]) -> None:
+        """Keep count."""
+        self._service.share(StepPlan(decodes=list(prompts)), sum(took_s))
 
     def service_s(self, prompt_id: str) -> float:
         """Device seconds that a live prompt has had."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aquahost.scheduling.plan import StepPlan
@@ -40,6 +41,10 @@ class Policy(Protocol):
 
     def served(self, plan: StepPlan, took_s: float) -> None:
         """A step was computed in so many device seconds."""
+        ...
+
+    def served_alike(self, prompts: Sequence[ScheduledPrompt], took_s: Sequence[float]) -> None:
+        """Steps that decoded these prompts and did nothing else were computed, each in so many device seconds."""
         ...
 
     def service_s(self, prompt_id: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aquahost.scheduling.live_prompts import LivePrompts
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.policy import Policy
@@ -110,6 +112,42 @@ class Scheduler:
             if completes:
                 chunk.prompt.tokens += 1
                 chunk.prompt.has_begun = True
+
+    # -- many steps at once ------------------------------------------------------------------------------------
+
+    def steady_steps(self, room: Room) -> int:
+        """How many coming steps will surely compute one token of each prompt that runs and do nothing else, unless a
+        prompt comes or goes or memory does: all live prompts decode, from local memory, which has room for as many
+        tokens, and none is at its end. 0 where that cannot be said."""
+        running = self.prompts.running
+        if not running or len(running) < len(self.prompts) or room.in_haste:
+            return 0
+        if any(p.local < p.blocks or p.remaining > 1 or not p.computed for p in running):
+            return 0
+        steps = min(prompt.max_tokens - prompt.tokens for prompt in running) - 1
+        while steps > 0 and (lacking := self._blocks_lacking(steps) - room.local) > 0:
+            steps -= max(1, lacking * self._sizes.block_tokens // len(running) - self._sizes.block_tokens)
+        return max(0, steps)
+
+    def advance(self, took_s: Sequence[float]) -> int:
+        """Steps that `steady_steps` told of were computed, each in so many device seconds; returns how many local
+        blocks they have taken."""
+        running, steps = self.prompts.running, len(took_s)
+        taken = self._blocks_lacking(steps)
+        self.policy.served_alike(running, took_s)
+        for prompt in running:
+            prompt.computed += steps
+            prompt.tokens += steps
+            prompt.has_begun = True
+            prompt.blocks = prompt.local = max(prompt.blocks, self._sizes.blocks_for(prompt.tokens - 1))
+        return taken
+
+    def _blocks_lacking(self, steps: int) -> int:
+        """Blocks that prompts which run need beyond their own, to decode for so many steps."""
+        needed = self._sizes.blocks_for
+        return sum(max(0, needed(prompt.tokens + steps - 1) - prompt.blocks) for prompt in self.prompts.running)
+
+    # -- checks ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise AssertionError unless every prompt is where its stand says and has room for its KV."""

@@ -11,10 +11,10 @@ import pytest
 
 from aquahost.bench.burst import Burst, Measured
 from aquahost.bench.burst_plot import write_plots
-from aquahost.bench.replies import Reply, row
-from aquahost.bench.traces import TRACES, make_trace
 from aquahost.cli.burst_table import about, write_burst
 from aquahost.cli.output import Form
+from aquahost.traces.built_in import TRACES, make_trace
+from aquahost.traces.replies import Reply, row
 from cli_harness import run_cli
 
 

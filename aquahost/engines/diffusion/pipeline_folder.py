@@ -13,6 +13,17 @@ from aquahost.errors import LoadError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What model_index.json names: a model, a tokenizer, a scheduler."""
+
+    name: str
+    stated: str
+    """Its library and class, as stated."""
+    part_class: Any
+    """None if the installed libraries have no such class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """A part of the pipeline that has weights."""
 
@@ -38,27 +49,36 @@ class PipelineFolder:
 
 def read_pipeline_folder(path: Path, *, trust_remote_code: bool) -> PipelineFolder:
     """Raises LoadError, saying why, if `path` is no pipeline or can't be loaded safely."""
-    index = _read_index(path)
-    pipeline_class = _find_pipeline_class(path, index.get("_class_name"), trust_remote_code)
+    pipeline_class, parts = read_index(path, trust_remote_code=trust_remote_code)
     components = []
-    for name, entry in index.items():
-        if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2 or entry[0] is None:
-            continue
-        folder = path / name
+    for part in parts:
+        folder = path / part.name
         weights = find_weights(folder) if folder.is_dir() else None
         if weights is None:
             continue
-        component_class = _find_component_class(str(entry[0]), str(entry[1]))
-        if component_class is not None:
-            components.append(Component(name=name, component_class=component_class, weights=weights))
+        if part.part_class is not None:
+            components.append(Component(name=part.name, component_class=part.part_class, weights=weights))
         elif not trust_remote_code:
             raise LoadError(
-                f"{path}: the part {name!r} is a {entry[0]}.{entry[1]}, which the installed diffusers and "
+                f"{path}: the part {part.name!r} is a {part.stated}, which the installed diffusers and "
                 "transformers do not have; if it comes as code with the model and you trust it, set trust_remote_code"
             )
     if not components:
         raise LoadError(f"{path} has no weights: none of the parts in its model_index.json has a safetensors file")
     return PipelineFolder(path=path, pipeline_class=pipeline_class, components=tuple(components))
+
+
+def read_index(path: Path, *, trust_remote_code: bool) -> tuple[Any, list[Part]]:
+    """The pipeline's class (None if it comes as code with the model) and its parts. Raises LoadError if `path` is no
+    pipeline, or if its class is not to be had."""
+    index = _read_index(path)
+    pipeline_class = _find_pipeline_class(path, index.get("_class_name"), trust_remote_code)
+    parts = [
+        Part(name=name, stated=f"{entry[0]}.{entry[1]}", part_class=_find_component_class(str(entry[0]), str(entry[1])))
+        for name, entry in index.items()
+        if not name.startswith("_") and isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+    ]
+    return pipeline_class, parts
 
 
 def call_parameters(pipeline_class: Any) -> dict[str, inspect.Parameter]:

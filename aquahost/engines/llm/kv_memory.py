@@ -56,7 +56,8 @@ class KvMemory:
         self.chunk_bytes = device.chunk_bytes(layout.block_bytes)
         self.local_blocks = local_kv_bytes(settings.kv_bytes, device, layout) // layout.block_bytes
         """Blocks that the model's own GPU holds when all local chunks are mapped."""
-        self.pool = BlockPool(self.chunk_bytes // layout.block_bytes)
+        self.chunk_blocks = self.chunk_bytes // layout.block_bytes
+        self.pool = BlockPool(self.chunk_blocks)
         self.local_chunks = -(-self.local_blocks // self.pool.chunk_blocks)
         default_bytes = _DEFAULT_TIMES_LOCAL * self.local_chunks * self.chunk_bytes
         self.borrow_chunks = self._chunks_in(settings.borrow_bytes, default_bytes) if device.desk.has_broker else 0

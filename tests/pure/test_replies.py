@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from aquahost.bench.burst import Setup, models_yaml
 from aquahost.bench.process import OthersCpu
-from aquahost.bench.replies import Reply, quantile, row
-from aquahost.bench.traces import TracePrompt, make_trace
 from aquahost.config.loader import load
+from aquahost.traces.built_in import make_trace
+from aquahost.traces.replies import Reply, quantile, row
+from aquahost.traces.trace import TracePrompt
 
 
 def reply(arrival_s: float, *chunk_s: float, tokens: int | None = None, tenant: str = "", failure: str = "") -> Reply:

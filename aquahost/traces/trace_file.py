@@ -8,9 +8,9 @@ from typing import Annotated
 
 import msgspec
 
-from aquahost.bench.traces import Trace, TracePrompt, in_order, kv_room
 from aquahost.config.settings import NAME_PATTERN
 from aquahost.errors import ConfigError
+from aquahost.traces.trace import Trace, TracePrompt, in_order, kv_room
 
 _LONGEST_S = 24 * 3600
 _MOST_TOKENS = 1 << 24

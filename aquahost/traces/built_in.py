@@ -1,4 +1,4 @@
-"""What is asked of a server, and when: traces made from a seed."""
+"""Traces made from a seed."""
 
 from __future__ import annotations
 
@@ -6,66 +6,15 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from aquahost.traces.trace import KV_PROMPTS, SLACK_TOKENS, Trace, TracePrompt, in_order, kv_room, room_for
+
 _BURST_S = 1.0
 _SIGMA = 0.8
-_KV_PROMPTS = 8
-"""Prompts of mean length that a trace's KV memory has room for, unless it says otherwise."""
 _PEERS_KV_PROMPTS = 12
 _HEAVY_TIMES = 10
 """How much more the tenant `heavy` asks for than `light`."""
 _TENANTS_BATCH = 16
 """Fewer than twice the light tenant's prompts, so that half of the places are not enough for it either."""
-_SLACK_TOKENS = 64
-"""Beyond a prompt's own KV: the rest of its last block, and what a scheduler keeps free."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracePrompt:
-    """One prompt to send."""
-
-    number: int
-    """Which prompt of the trace it is; what it says follows from that."""
-    arrival_s: float
-    """After the trace's begin."""
-    input_tokens: int
-    output_tokens: int
-    tenant: str = ""
-    model: str = ""
-    """Empty for the one model that is measured."""
-
-    @property
-    def tokens(self) -> int:
-        """What it takes of KV memory at its end."""
-        return self.input_tokens + self.output_tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """Prompts in the order of their arrival."""
-
-    name: str
-    seed: int | None
-    """None for a trace that was read."""
-    prompts: tuple[TracePrompt, ...]
-    kv_tokens: int
-    """Tokens that the measured model's own GPU has room for."""
-    max_batch: int | None = None
-    """Most prompts of a step, where that is not to be the daemon's default."""
-
-    @property
-    def tenants(self) -> list[str]:
-        """Names of the tenants, sorted; none where the trace has no tenants."""
-        return sorted({prompt.tenant for prompt in self.prompts} - {""})
-
-    @property
-    def models(self) -> list[str]:
-        """Names of the models that prompts ask for, sorted; "" is the one that is measured."""
-        return sorted({prompt.model for prompt in self.prompts})
-
-    @property
-    def longest_tokens(self) -> int:
-        """Input and output together of the longest prompt."""
-        return max(prompt.tokens for prompt in self.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,31 +70,16 @@ def make_trace(name: str, *, seed: int, prompts: int | None = None, rate_per_s: 
     )
 
 
-def in_order(prompts: Sequence[TracePrompt]) -> tuple[TracePrompt, ...]:
-    """`prompts` by their arrival."""
-    return tuple(sorted(prompts, key=lambda prompt: (prompt.arrival_s, prompt.number)))
-
-
-def room_for(prompts: Sequence[TracePrompt], kv_tokens: int) -> int:
-    """`kv_tokens`, or what the longest prompt needs if that is more: without room for it, it could not run at all."""
-    return max(kv_tokens, max(prompt.tokens for prompt in prompts) + _SLACK_TOKENS)
-
-
-def kv_room(prompts: Sequence[TracePrompt], kv_prompts: float = _KV_PROMPTS) -> int:
-    """Tokens of KV memory for so many prompts of the mean length of `prompts`."""
-    return room_for(prompts, round(kv_prompts * sum(prompt.tokens for prompt in prompts) / len(prompts)))
-
-
 def _burst(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
     arrivals = [generator.uniform(0, _BURST_S) for _ in range(count)]
-    return _prompts(generator, arrivals, _INPUT, _OUTPUT), _KV_PROMPTS * _MEAN_TOKENS
+    return _prompts(generator, arrivals, _INPUT, _OUTPUT), KV_PROMPTS * _MEAN_TOKENS
 
 
 def _poisson(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
     arrivals = [0.0]
     while len(arrivals) < count:
         arrivals.append(arrivals[-1] + generator.expovariate(rate_per_s))
-    return _prompts(generator, arrivals, _INPUT, _OUTPUT), _KV_PROMPTS * _MEAN_TOKENS
+    return _prompts(generator, arrivals, _INPUT, _OUTPUT), KV_PROMPTS * _MEAN_TOKENS
 
 
 def _mixed(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
@@ -160,7 +94,7 @@ def _mixed(generator: random.Random, count: int, rate_per_s: float) -> tuple[lis
 
 def _fits(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
     made, _ = _burst(generator, count, rate_per_s)
-    return made, sum(prompt.tokens + _SLACK_TOKENS for prompt in made)
+    return made, sum(prompt.tokens + SLACK_TOKENS for prompt in made)
 
 
 def _peers(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
@@ -190,7 +124,7 @@ def _tenants(generator: random.Random, count: int, rate_per_s: float) -> tuple[l
 
 def _light_alone(generator: random.Random, count: int, rate_per_s: float) -> tuple[list[TracePrompt], int]:
     both, _ = _tenants(generator, count, rate_per_s)
-    return [prompt for prompt in both if prompt.tenant == "light"], _KV_PROMPTS * _MEAN_TOKENS
+    return [prompt for prompt in both if prompt.tenant == "light"], KV_PROMPTS * _MEAN_TOKENS
 
 
 def _prompts(

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from aquahost.bench.traces import TracePrompt
+from aquahost.traces.trace import TracePrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def row(policy: str, tier: str, replies: Sequence[Reply], paged_bytes: int | Non
     """The figures of `replies`; only prompts that succeeded count, but for `prompts` and `failed`."""
     good = [reply for reply in replies if not reply.failure]
     ttft_s = sorted(reply.ttft_s for reply in good)
-    gaps_s = sorted(later - sooner for reply in good for sooner, later in itertools.pairwise(reply.chunk_s))
+    gaps_s = _gaps(good)
     completion_s = sorted(reply.completion_s for reply in good)
     output_tokens = sum(reply.output_tokens for reply in good)
     first_s = min((reply.prompt.arrival_s for reply in replies), default=0.0)
@@ -133,14 +134,22 @@ def row(policy: str, tier: str, replies: Sequence[Reply], paged_bytes: int | Non
     )
 
 
+def _gaps(replies: Sequence[Reply]) -> Sequence[float]:
+    """Times between successive chunks of a stream, over all streams, sorted; there may be millions."""
+    import numpy as np
+
+    gaps = [np.diff(np.asarray(reply.chunk_s, dtype=np.float64)) for reply in replies if len(reply.chunk_s) > 1]
+    return cast("Sequence[float]", np.sort(np.concatenate(gaps))) if gaps else ()
+
+
 def quantile(ordered: Sequence[float], share: float) -> float | None:
     """The value below which `share` of sorted values lie, on the line between the two nearest; None of no values."""
-    if not ordered:
+    if not len(ordered):
         return None
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
 
 
 def _tenants(good: Sequence[Reply]) -> dict[str, TenantFigures]:

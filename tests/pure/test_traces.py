@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquahost.bench.trace_file import read_trace
-from aquahost.bench.traces import TRACES, Trace, make_trace
 from aquahost.errors import ConfigError
+from aquahost.traces.built_in import TRACES, make_trace
+from aquahost.traces.trace import Trace
+from aquahost.traces.trace_file import read_trace
 
 SEEDS = st.integers(0, 2**32)
 

@@ -1,0 +1,169 @@
+"""The node's links: how fast each carries what, and copies that share them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from aquahost.config.settings import EmulatedSettings
+from aquahost.profiles.data_sheets import Node
+from aquahost.simulator.agenda import Agenda, Entry
+
+HOST = -1
+ACHIEVABLE = 0.8
+"""Of what data sheets print: 2 MiB pieces over PCIe 5 were measured at 50 of 64 GB/s on H100, NVLink at about as much."""
+
+
+class Way(NamedTuple):
+    """One direction of something that all copies through it share."""
+
+    kind: str
+    source: int
+    target: int
+
+
+class Wiring(Protocol):
+    """How GPUs reach each other's memory and the host's."""
+
+    def ways(self, source: int, target: int) -> Mapping[Way, float]:
+        """What a copy goes through, each with its bytes per second."""
+        ...
+
+    def latency_s(self, source: int, target: int) -> float:
+        """Before its first byte."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Every GPU has one port to a switch (NVSwitch), which all its copies to and from others share, and a PCIe link of
+    its own to host memory."""
+
+    node: Node
+
+    def ways(self, source: int, target: int) -> Mapping[Way, float]:
+        """Out of one port and into another."""
+        sheet = self.node.sheet
+        if HOST in (source, target):
+            return {Way("pcie", source, target): ACHIEVABLE * sheet.pcie_bytes_per_s}
+        rate = ACHIEVABLE * sheet.nvlink_bytes_per_s
+        return {Way("out", source, 0): rate, Way("in", 0, target): rate}
+
+    def latency_s(self, source: int, target: int) -> float:
+        """By the data sheet."""
+        sheet = self.node.sheet
+        return sheet.pcie_latency_s if HOST in (source, target) else sheet.nvlink_latency_s
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The emulated driver's node: a link of its own for each pair of GPUs, and one for each GPU to host memory."""
+
+    settings: EmulatedSettings
+
+    def ways(self, source: int, target: int) -> Mapping[Way, float]:
+        """One link."""
+        to_host = HOST in (source, target)
+        rate = self.settings.host_bytes_per_s if to_host else self.settings.peer_bytes_per_s
+        return {Way("link", source, target): rate}
+
+    def latency_s(self, source: int, target: int) -> float:
+        """By the settings."""
+        return self.settings.host_latency_s if HOST in (source, target) else self.settings.peer_latency_s
+
+
+class Part(NamedTuple):
+    """Bytes from one place to another."""
+
+    source: int
+    target: int
+    nbytes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Flow:
+    part: Part
+    left_bytes: float
+    ways: Mapping[Way, float]
+    arrived: Callable[[], None]
+    rate: float = 0.0
+
+
+class Links:
+    """Owns the copies under way. Those that go the same way share it evenly; each is as fast as its narrowest share."""
+
+    def __init__(self, agenda: Agenda, wiring: Wiring) -> None:
+        self._agenda = agenda
+        self.wiring = wiring
+        self._flows: list[_Flow] = []
+        self._crowd: Counter[Way] = Counter()
+        self._seen_s = 0.0
+        self._next: Entry | None = None
+        self.moved: Counter[tuple[int, int]] = Counter()
+        """Bytes that have arrived or were read in place, by source and target."""
+
+    def rate(self, source: int, target: int) -> float:
+        """Bytes per second of one copy that is alone."""
+        return min(self.wiring.ways(source, target).values())
+
+    def copy(self, parts: list[Part], arrived: Callable[[], None]) -> None:
+        """Start copies at once; `arrived` is called when the last of them has arrived, or right away for none."""
+        left = sum(part.nbytes > 0 for part in parts)
+        if not left:
+            self._agenda.after(0.0, arrived)
+            return
+
+        def one_arrived() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                arrived()
+
+        for part in parts:
+            if part.nbytes > 0:
+                flow = _Flow(part, part.nbytes, self.wiring.ways(part.source, part.target), one_arrived)
+                self._agenda.after(self.wiring.latency_s(part.source, part.target), lambda flow=flow: self._begin(flow))
+
+    def read_s(self, part: Part) -> float:
+        """How long reading bytes in place takes beside the copies that are under way."""
+        self.moved[part.source, part.target] += part.nbytes
+        ways = self.wiring.ways(part.source, part.target)
+        return part.nbytes / min(rate / (1 + self._crowd[way]) for way, rate in ways.items())
+
+    def _begin(self, flow: _Flow) -> None:
+        self._progress()
+        self._flows.append(flow)
+        self._crowd.update(flow.ways.keys())
+        self._schedule()
+
+    def _progress(self) -> None:
+        now_s = self._agenda.now_s()
+        passed_s, self._seen_s = now_s - self._seen_s, now_s
+        for flow in self._flows:
+            flow.left_bytes -= flow.rate * passed_s
+
+    def _schedule(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if not self._flows:
+            return
+        crowd = self._crowd
+        for flow in self._flows:
+            flow.rate = min(rate / crowd[way] for way, rate in flow.ways.items())
+        soonest_s = min(flow.left_bytes / flow.rate for flow in self._flows)
+        self._next = self._agenda.after(max(0.0, soonest_s), self._arrive)
+
+    def _arrive(self) -> None:
+        self._next = None
+        self._progress()
+        done = [flow for flow in self._flows if flow.left_bytes < 1.0]  # less than a byte is rounding
+        self._flows = [flow for flow in self._flows if flow.left_bytes >= 1.0]
+        for flow in done:
+            self._crowd.subtract(flow.ways.keys())
+            self.moved[flow.part.source, flow.part.target] += flow.part.nbytes
+        self._schedule()
+        for flow in done:
+            flow.arrived()
