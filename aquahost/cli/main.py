@@ -44,6 +44,12 @@ COMMANDS = (
     ),
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
     LazyCommand(
+        "simulate",
+        "aquahost.cli.simulate:simulate",
+        "Simulate what a node will do under a load, on a virtual clock: no GPUs, no weights.",
+        _MORE,
+    ),
+    LazyCommand(
         "bench",
         "aquahost.cli.bench:app",
         "Measure this machine; daemons it needs are started and stopped apart from yours.",
