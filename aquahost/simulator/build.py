@@ -16,9 +16,11 @@ from aquahost.scheduling.policies import make_policy
 from aquahost.scheduling.policy import Policy
 from aquahost.scheduling.scheduler import Scheduler
 from aquahost.scheduling.sizes import Sizes
+from aquahost.simulator.adapters import Adapters
 from aquahost.simulator.gated_model import GatedModel, GatedParts
 from aquahost.simulator.kv_shard import KvShard
-from aquahost.simulator.language_model import LanguageModel, LanguageParts
+from aquahost.simulator.language_model import LanguageModel
+from aquahost.simulator.language_parts import LanguageParts
 from aquahost.simulator.language_shard import LanguageShard
 from aquahost.simulator.lending import Coordinator, make_broker
 from aquahost.simulator.links import Wiring
@@ -64,8 +66,11 @@ class Builder:
         chunk_bytes: int = REAL_CHUNK_BYTES,
         coordinator: Coordinator | None = None,
         make_policy: PolicyMaker | None = None,
+        keeps_leases: bool = False,
     ) -> None:
-        """`coordinator` and `make_policy` are the daemon's own unless others are given."""
+        """`coordinator` and `make_policy` are the daemon's own unless others are given. `keeps_leases`: borrowers give
+        nothing back unasked."""
+        self._keeps_leases = keeps_leases
         self._settings = settings
         self._chunk_bytes = chunk_bytes
         self._policy = make_policy or self._own_policy
@@ -98,7 +103,9 @@ class Builder:
             costs = one.profile.costs
             is_language = isinstance(costs, LanguageCosts)
             fixed = (one.settings.kv_bytes or 0) // len(one.gpus) if is_language else 0
+            traffic = one.settings.traffic
             peak = costs.peak_bytes if isinstance(costs, LanguageCosts) else costs.sizes[-1].peak_bytes
+            peak += traffic.adapter_slots * traffic.adapter_bytes if traffic.adapters else 0
             for gpu in one.gpus:
                 free[gpu] -= costs.weights_bytes + (peak if is_language else 0) + fixed
                 open_ones[gpu] += is_language and one.settings.kv_bytes is None
@@ -174,6 +181,7 @@ class Builder:
                 node.links,
                 lose=lambda prompt_id: model.lose(prompt_id),
                 woken=lambda: model.wake(),
+                keeps_leases=self._keeps_leases,
             )
             shards.append(shard)
             parkings.append(self._parking(hosted, desk, gpu, partial(_lies_idle, shard), lambda: model.wake()))
@@ -189,6 +197,7 @@ class Builder:
                 parkings=tuple(parkings),
                 turns=tuple(node.turns[gpu] for gpu in hosted.gpus),
                 max_queue=hosted.settings.max_queue,
+                adapters=self._adapters(hosted),
             ),
             node.agenda,
             node.lending,
@@ -197,6 +206,18 @@ class Builder:
         for at, (_, worker) in enumerate(joined):
             worker.hear = partial(model.on_memory, at)
         return model
+
+    def _adapters(self, hosted: Hosted) -> Adapters | None:
+        traffic = hosted.settings.traffic
+        if not traffic.adapters:
+            return None
+        gpu = hosted.gpus[0]
+        adapters = Adapters(
+            self.node.links, gpu, count=traffic.adapters, nbytes=traffic.adapter_bytes, slots=traffic.adapter_slots
+        )
+        if self._settings.leasing.enabled:
+            adapters.borrow(self.node.lending, next(self._worker_ids), f"{hosted.name} adapters")
+        return adapters
 
     def _gated(self, hosted: Hosted, costs: GatedCosts) -> GatedModel:
         (gpu,) = hosted.gpus

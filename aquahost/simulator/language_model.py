@@ -9,20 +9,16 @@ from functools import partial
 
 from aquahost.messages.memory import MemoryInstruction
 from aquahost.messages.prompts import PromptState
-from aquahost.profiles.profile import LanguageCosts
 from aquahost.profiles.step_costs import StepShape
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 from aquahost.scheduling.room import Room
-from aquahost.scheduling.scheduler import Scheduler
 from aquahost.simulator.agenda import Agenda, Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.kv_traffic import KvTraffic
-from aquahost.simulator.language_shard import LanguageShard
+from aquahost.simulator.language_parts import LanguageParts, step_shape
 from aquahost.simulator.lending import MESSAGE_S, SimLending
 from aquahost.simulator.prompts import SimPrompt
-from aquahost.simulator.weights_parking import WeightsParking
-from aquahost.simulator.workspace import SimWorkspace
 
 IDLE_LOOK_S = 0.5
 """How often an engine without prompts sees to its memory."""
@@ -39,21 +35,6 @@ class Stretch:
     began_s: float
     ends_s: list[float]
     entry: Entry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageParts:
-    """What a language model is made of; one shard, workspace, parking and GPU turn for each GPU of its group."""
-
-    name: str
-    costs: LanguageCosts
-    scheduler: Scheduler
-    worker_ids: tuple[int, ...]
-    shards: tuple[LanguageShard, ...]
-    workspaces: tuple[SimWorkspace, ...]
-    parkings: tuple[WeightsParking, ...]
-    turns: tuple[GpuTurns, ...]
-    max_queue: int
 
 
 class LanguageModel:
@@ -95,21 +76,25 @@ class LanguageModel:
         if len(self.live) >= self.parts.max_queue:
             self._ended(prompt, "429: queue full")
             return
-        try:
-            self.scheduler.add(
-                ScheduledPrompt(
-                    id=prompt.id,
-                    tenant=trace.tenant,
-                    weight=weight,
-                    level=level,
-                    tokens=trace.input_tokens,
-                    max_tokens=trace.tokens,
-                )
-            )
-        except ValueError as error:
-            self._ended(prompt, f"400: {error}")
+        scheduled = ScheduledPrompt(
+            id=prompt.id,
+            tenant=trace.tenant,
+            weight=weight,
+            level=level,
+            tokens=trace.input_tokens,
+            max_tokens=trace.tokens,
+        )
+        if trace.tokens > self.scheduler.max_tokens:
+            self._ended(prompt, f"400: {trace.tokens} tokens; at most {self.scheduler.max_tokens} fit")
             return
         self.live[prompt.id] = prompt
+        if trace.adapter is None or self.parts.adapters is None:
+            self._queue(scheduled)
+        else:
+            self.parts.adapters.need(trace.adapter, partial(self._queue, scheduled))
+
+    def _queue(self, scheduled: ScheduledPrompt) -> None:
+        self.scheduler.add(scheduled)
         self.wake()
 
     def on_memory(self, shard: int, message: MemoryInstruction) -> None:
@@ -135,7 +120,7 @@ class LanguageModel:
             if not busy:
                 workspace.rest()
             elif parking.is_awake:
-                workspace.want(parts.costs.peak_bytes)
+                workspace.want(parts.work_bytes)
             shard.tend(parked=not parking.is_awake)
         self.report()
 
@@ -161,7 +146,7 @@ class LanguageModel:
         if not all(parking.is_awake for parking in self.parts.parkings):
             self._leave_turns()
             return
-        if not all(workspace.want(self.parts.costs.peak_bytes) for workspace in self.parts.workspaces):
+        if not all(workspace.want(self.parts.work_bytes) for workspace in self.parts.workspaces):
             self._leave_turns()
             return
         if all(turns.take(slot) for turns, slot in self._turns()):
@@ -181,7 +166,7 @@ class LanguageModel:
             self._leave_turns()
             self._look_at(self._agenda.now_s() + BUSY_LOOK_S)
             return
-        took_s = self.parts.costs.step.seconds(_shape(plan)) + self._besides_s(plan)
+        took_s = self.parts.costs.step.seconds(step_shape(plan)) + self._besides_s(plan)
         self._is_stepping, self._step_began_s = True, self._agenda.now_s()
         self._agenda.after(took_s, partial(self._end_step, plan, took_s))
 
@@ -202,6 +187,8 @@ class LanguageModel:
 
     def _rest(self) -> None:
         self._leave_turns()
+        for shard in self.parts.shards:
+            shard.mapping_s = 0.0  # nobody waited for it
         parts, now_s = self.parts, self._agenda.now_s()
         is_settled = all(shard.is_settled for shard in parts.shards) and not any(one.nbytes for one in parts.workspaces)
         park_s = min(parking.due_in_s for parking in parts.parkings)
@@ -296,6 +283,8 @@ class LanguageModel:
         prompt.service_s = self.scheduler.policy.service_s(prompt.id)
         self.scheduler.remove(prompt.id)
         self.traffic.forget(prompt.id)
+        if prompt.trace.adapter is not None and self.parts.adapters is not None:
+            self.parts.adapters.done(prompt.trace.adapter)
         self._ended(prompt, "")
 
     def lose(self, prompt_id: str) -> None:
@@ -318,15 +307,3 @@ class LanguageModel:
                     0 if holding is None else holding.remote.total() + holding.local * (one.stand is not Stand.LEAVING)
                 )
                 assert held == one.blocks or one.stand is Stand.LEAVING, f"{one.id} holds {held}, not {one.blocks}"
-
-
-def _shape(plan: StepPlan) -> StepShape:
-    """What the cost model is to be asked."""
-    prefill = sum(chunk.count for chunk in plan.chunks)
-    return StepShape(
-        decodes=len(plan.decodes),
-        context=sum(prompt.tokens for prompt in plan.decodes),
-        prefill=prefill,
-        pairs=sum(chunk.count * (chunk.start + chunk.count / 2) for chunk in plan.chunks),
-        prefill_context=sum(chunk.start for chunk in plan.chunks),
-    )

@@ -71,6 +71,7 @@ def _needed_bytes(model: ModelSettings, profile: Profile) -> int:
     costs = profile.costs
     if not isinstance(costs, LanguageCosts):
         return costs.weights_bytes + costs.sizes[0].peak_bytes
-    block_bytes = costs.kv_token_bytes * model.block_tokens
+    traffic, block_bytes = model.traffic, costs.kv_token_bytes * model.block_tokens
+    adapters_bytes = traffic.adapter_slots * traffic.adapter_bytes if traffic.adapters else 0
     kv_bytes = block_bytes if model.kv_bytes is None else model.kv_bytes // model.tensor_parallel
-    return costs.weights_bytes + costs.peak_bytes + kv_bytes
+    return costs.weights_bytes + costs.peak_bytes + adapters_bytes + kv_bytes

@@ -70,8 +70,16 @@ def _of_model(
         ]
     inputs = _lengths(traffic.input_tokens, most).draw(generator, len(arrivals))
     outputs = _lengths(traffic.output_tokens, most).draw(generator, len(arrivals))
+    adapters = [generator.randrange(traffic.adapters) if traffic.adapters else None for _ in arrivals]
     return [
-        TracePrompt(number=number, arrival_s=at_s, input_tokens=given, output_tokens=asked, model=name)
+        TracePrompt(
+            number=number,
+            arrival_s=at_s,
+            input_tokens=given,
+            output_tokens=asked,
+            model=name,
+            adapter=adapters[number],
+        )
         for number, (at_s, given, asked) in enumerate(zip(arrivals, inputs, outputs, strict=True))
     ]
 

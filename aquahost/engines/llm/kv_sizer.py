@@ -15,11 +15,15 @@ from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import MemoryDesk, Part
 from aquahost.messages.memory import Demand
 from aquahost.scheduling.scheduler import Scheduler
+from aquahost.units import GIB
 from aquahost_cuda.check import DriverError
 
 logger = logging.getLogger(__name__)
 
 SIZING_PERIOD_S = 0.01
+MOST_MAPPED_BYTES = GIB
+"""What is mapped between two steps: a chunk takes a fraction of a millisecond, and all of a large GPU's a tenth of a
+second, in which nothing would be computed."""
 REFUSED_PAUSE_S = 1.0
 """How long no more is claimed than the broker, or the driver, had."""
 
@@ -134,7 +138,7 @@ class KvSizer:
             return
         self._refused_chunks = 0
         try:
-            memory.map_local(target - memory.mapped_local)
+            memory.map_local(min(target - memory.mapped_local, max(1, MOST_MAPPED_BYTES // memory.chunk_bytes)))
         except DriverError as error:  # someone else took what the broker believed to be free
             logger.warning("GPU memory for KV blocks was promised and is not there: %s", error)
             desk.claim(Part.KV, memory.local_bytes)
