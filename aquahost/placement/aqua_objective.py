@@ -58,7 +58,9 @@ class AquaLimit:
         memory, count = program.variable(low=-float("inf")), program.variable(low=-float("inf"))
         each = [signed(part, self.room) for part in parts]
         for server in servers[0]:
-            sums = total(*(scaled(where[server], one.memory / GIB_UNITS) for one, where in zip(each, servers, strict=True)))
+            sums = total(
+                *(scaled(where[server], one.memory / GIB_UNITS) for one, where in zip(each, servers, strict=True))
+            )
             program.row(total(sums, {memory: -1}), high=0)
             counts = total(*(scaled(where[server], one.count) for one, where in zip(each, servers, strict=True)))
             program.row(total(counts, {count: -1}), high=0)

@@ -51,15 +51,11 @@ def unmet_units(parts: Sequence[Part], where: Places, fleet: Fleet) -> int:
     return sum(server.lending.unmet_units for server in _servers(parts, where, fleet))
 
 
-def assembled(
-    parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: AquaPlan | None
-) -> Plan:
+def assembled(parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: AquaPlan | None) -> Plan:
     """The plan of parts on these GPUs."""
     servers = list(_servers(parts, where, fleet))
     models = [
-        _model(parts[number], where[number], server, number, fleet)
-        for server in servers
-        for number in server.numbers
+        _model(parts[number], where[number], server, number, fleet) for server in servers for number in server.numbers
     ]
     order = {(part.need.name, part.replica): place for place, part in enumerate(parts)}
     models.sort(key=lambda model: order[model.name, model.replica])

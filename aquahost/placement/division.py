@@ -61,7 +61,9 @@ class FitCheck:
             return False
 
 
-def improved(division: Division, aim: Aim, fits: FitCheck, fleet: Fleet, report: Callable[[int, int], None]) -> Division:
+def improved(
+    division: Division, aim: Aim, fits: FitCheck, fleet: Fleet, report: Callable[[int, int], None]
+) -> Division:
     """The division after pairs of servers were divided anew, until nothing gets better."""
     servers = [list(parts) for parts in division]
     stale: set[tuple[object, object]] = set()

@@ -42,9 +42,7 @@ class Shelf:
 
     def _fits(self, part: Part, gpu: int) -> bool:
         return (
-            part.floor <= self._free[gpu]
-            and part.share <= self._time[gpu]
-            and part.need.name not in self._models[gpu]
+            part.floor <= self._free[gpu] and part.share <= self._time[gpu] and part.need.name not in self._models[gpu]
         )
 
 
@@ -84,7 +82,9 @@ def divide_quickly(parts: Sequence[Part], fleet: Fleet) -> list[list[Part]] | No
 def _orders(numbers: Iterable[int], parts: Sequence[Part]) -> Iterator[list[int]]:
     """Pinned ones and large groups first, then by memory, or by time."""
     for size in (_by_memory, _by_time):
-        yield sorted(numbers, key=lambda number: (parts[number].pin is None, -parts[number].group, -size(parts[number])))
+        yield sorted(
+            numbers, key=lambda number: (parts[number].pin is None, -parts[number].group, -size(parts[number]))
+        )
     yield sorted(numbers, key=lambda number: (parts[number].pin is None, -parts[number].group * parts[number].floor))
 
 

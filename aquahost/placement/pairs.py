@@ -77,7 +77,9 @@ class Pair:
 
     def forbid(self, number: int) -> None:
         """What the last solution put on the first (0) or second (1) server does not fit: leave one of it away."""
-        counts = [len(group) - count if number else count for count, group in zip(self._chosen, self._classes, strict=True)]
+        counts = [
+            len(group) - count if number else count for count, group in zip(self._chosen, self._classes, strict=True)
+        ]
         terms, constant = {}, 0.0
         for variable, group, count in zip(self._here, self._classes, counts, strict=True):
             if count:
@@ -93,7 +95,9 @@ class Pair:
         # Of parts larger than a half there is at most one on a GPU, of those larger than a third at most two.
         self.at_most(lambda part: part.group * _thirds(part.floor, room), 2 * fleet.gpus)
         self.at_most(lambda part: part.group * _thirds(part.share, SHARE_UNIT), 2 * fleet.gpus)
-        for group in {part.need.name: part for parts in self._classes for part in parts if part.need.replicas > 1}.values():
+        for group in {
+            part.need.name: part for parts in self._classes for part in parts if part.need.replicas > 1
+        }.values():
             name = group.need.name
             self.at_most(lambda part, name=name: part.group if part.need.name == name else 0, fleet.gpus)
 

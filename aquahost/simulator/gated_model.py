@@ -68,6 +68,7 @@ class GatedModel:
         self._slot = parts.turns.join(self.wake)
         self._too_large: str | None = None
         self._is_stepping = False
+        self._step_began_s = 0.0
         self._next: Entry | None = None
         self.steps = 0
         self.busy_s = 0.0
@@ -76,6 +77,10 @@ class GatedModel:
     def live(self) -> dict[str, SimPrompt]:
         """Prompts that have not ended."""
         return {name: job.prompt for name, job in self.jobs.items()}
+
+    def so_far(self) -> tuple[float, int]:
+        """As of a language model; nothing of it is counted late."""
+        return self.busy_s + (self._agenda.now_s() - self._step_began_s if self._is_stepping else 0.0), 0
 
     def submit(self, prompt: SimPrompt, *, weight: float = 1.0, level: int = 0) -> None:
         """A prompt arrives."""
@@ -146,7 +151,7 @@ class GatedModel:
         if not job.done and not is_last:
             took_s += job.cost.begin_s
             job.prompt.state = PromptState.RUNNING
-        self._is_stepping = True
+        self._is_stepping, self._step_began_s = True, self._agenda.now_s()
         self._agenda.after(took_s, partial(self._end_step, job, took_s, is_last=is_last))
 
     def _end_step(self, job: _Job, took_s: float, *, is_last: bool) -> None:
@@ -197,6 +202,7 @@ class GatedModel:
 
     def _end(self, prompt: SimPrompt, failure: str) -> None:
         del self.jobs[prompt.id]
+        prompt.service_s = self.turns.service_s(prompt.id)
         self.turns.remove(prompt.id)
         self._too_large = None
         self._ended(prompt, failure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -55,9 +55,18 @@ class LanguageModel:
         self._slots = [turns.join(self.wake) for turns in parts.turns]
         self._stretch: Stretch | None = None
         self._is_stepping = False
+        self._step_began_s = 0.0
         self._next: Entry | None = None
         self.steps = 0
         self.busy_s = 0.0
+
+    def so_far(self) -> tuple[float, int]:
+        """For whoever looks on: device time, with what is under way; and steps of the stretch that have ended, each a
+        token of every prompt that runs, which are counted nowhere else yet."""
+        now_s, stretch = self._agenda.now_s(), self._stretch
+        if stretch is not None:
+            return self.busy_s + now_s - stretch.began_s, bisect_right(stretch.ends_s, now_s - MESSAGE_S)
+        return self.busy_s + (now_s - self._step_began_s if self._is_stepping else 0.0), 0
 
     # -- prompts -----------------------------------------------------------------------------------------------
 
@@ -158,7 +167,7 @@ class LanguageModel:
             self._look_at(self._agenda.now_s() + BUSY_LOOK_S)
             return
         took_s = self.parts.costs.step.seconds(step_shape(plan)) + self._besides_s(plan)
-        self._is_stepping = True
+        self._is_stepping, self._step_began_s = True, self._agenda.now_s()
         self._agenda.after(took_s, partial(self._end_step, plan, took_s))
 
     def _end_step(self, plan: StepPlan, took_s: float) -> None:
@@ -271,6 +280,7 @@ class LanguageModel:
 
     def _end(self, prompt: SimPrompt) -> None:
         del self.live[prompt.id]
+        prompt.service_s = self.scheduler.policy.service_s(prompt.id)
         self.scheduler.remove(prompt.id)
         self.traffic.forget(prompt.id)
         if prompt.trace.adapter is not None and self.parts.adapters is not None:

@@ -66,6 +66,8 @@ class SimNode:
         self._live = 0
         self.on_first: Callable[[float], None] = lambda ttft_s: None
         """Told of each prompt's time to its first token or step, once that prompt has ended."""
+        self.on_ended: Callable[[SimPrompt, Reply], None] = lambda prompt, reply: None
+        """Told of each prompt that has ended."""
 
     def add(self, hosted: Hosted, model: SimModel) -> None:
         """Host a model."""
@@ -138,6 +140,7 @@ class SimNode:
             self.failed[failure] += 1
         elif prompt.came_s:
             self.on_first(reply.ttft_s)
+        self.on_ended(prompt, reply)
 
     def _announce(self, kind: EventKind, message: str, model: str | None) -> None:
         self.events.append(SimEvent(self.agenda.now_s(), kind, message, model))

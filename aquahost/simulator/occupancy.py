@@ -40,13 +40,13 @@ class Occupancy:
         self.at_s.append(node.agenda.now_s())
         self.gpus.append(gpu_memory(node))
 
-    def means(self) -> list[dict[str, float]]:
-        """Of each GPU: mean bytes by use."""
+    def means(self, until_s: float = float("inf")) -> list[dict[str, float]]:
+        """Of each GPU: mean bytes by use, of the looks up to a time."""
         uses = ("weights", "kv", "work", "lent", "borrowed", "free")
-        looks = max(1, len(self.gpus))
-        count = len(self.gpus[0]) if self.gpus else 0
+        looks = [look for at_s, look in zip(self.at_s, self.gpus, strict=True) if at_s <= until_s]
+        count = len(looks[0]) if looks else 0
         return [
-            {use: sum(getattr(look[gpu], use) for look in self.gpus) / looks for use in uses} for gpu in range(count)
+            {use: sum(getattr(look[gpu], use) for look in looks) / len(looks) for use in uses} for gpu in range(count)
         ]
 
 

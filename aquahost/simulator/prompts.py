@@ -22,6 +22,8 @@ class SimPrompt:
     """When each token, or step, came."""
     steps: int = 0
     """How many it takes, for images and sounds."""
+    service_s: float = 0.0
+    """Device time that it had; set as it ends."""
 
     def reply(self, done_s: float, *, failure: str = "") -> Reply:
         """What its client has seen."""
@@ -29,7 +31,7 @@ class SimPrompt:
             prompt=self.trace,
             chunk_s=self.came_s,
             done_s=done_s,
-            input_tokens=self.trace.input_tokens,
+            input_tokens=0 if self.steps else self.trace.input_tokens,
             output_tokens=0 if failure or self.steps else len(self.came_s),
             failure=failure,
         )

@@ -20,6 +20,7 @@ AQUA = "aqua"
 """AQUA's own policies, as a peer."""
 POLICIES = (*(policy.value for policy in Policy), AQUA)
 TIERS = ("recompute", "host", "peer")
+AS_CONFIGURED = "as configured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Simulated:
     by_model: Mapping[str, Row]
     busy: Mapping[str, float]
     """Of each model: the share of the time in which it computed; replicas' mean."""
+    gpu_busy: Sequence[float]
+    """Of each GPU: the share of the time in which it computed."""
     replies: Sequence[Reply]
     occupancy: Occupancy
     events: Sequence[SimEvent]
@@ -98,14 +101,18 @@ def simulate(
 
 
 def under(settings: Settings, policy: str, tier: str) -> Settings:
-    """These settings under a policy and a tier: "recompute" has nowhere to page to, "host" no neighbours."""
+    """These settings under a policy and a tier: "recompute" has nowhere to page to, "host" no neighbours.
+
+    Under `AS_CONFIGURED` each model keeps the policy of its entry.
+    """
+    own: dict[str, None] = {} if policy == AS_CONFIGURED else {"policy": None}
     changes: dict[str, int] = {}
     if tier != "peer":
         changes["borrow_bytes"] = 0
     if tier == "recompute":
         changes["host_kv_bytes"] = 0
     models = {
-        name: model.model_copy(update={"policy": None, **(changes if model.kind is Kind.LLM else {})})
+        name: model.model_copy(update=own | (changes if model.kind is Kind.LLM else {}))
         for name, model in settings.models.items()
     }
     scheduler = settings.scheduler
@@ -135,6 +142,7 @@ def summary(node: SimNode, replies: Sequence[Reply], policy: str, tier: str, occ
         total=row(policy, tier, replies, sum(paged.values())),
         by_model=by_model,
         busy={name: sum(times) / len(times) / max(took_s, 1e-9) for name, times in busy.items()},
+        gpu_busy=[min(1.0, turns.busy_s / max(took_s, 1e-9)) for turns in node.turns],
         replies=replies,
         occupancy=occupancy,
         events=node.events,
