@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aquahost.cli.bench_burst import burst
+from aquahost.cli.bench_evaluation import evaluation
 from aquahost.cli.ended import ended_by_sigterm
 from aquahost.cli.lazy import reflowed
 from aquahost.cli.output import Column, Form, FormOption, say, write_data, write_line, write_table
@@ -54,7 +55,7 @@ app = typer.Typer(name="bench", invoke_without_command=True, add_completion=Fals
 def bench(context: typer.Context, output: FormOption = Form.TABLE) -> None:
     """Measure this machine; daemons it needs are started and stopped apart from yours.
 
-    Without a command, all but burst is measured.
+    Without a command, all but burst and evaluation is measured.
     """
     if context.invoked_subcommand is None:
         _measure(list(MEASURES), output)
@@ -63,11 +64,12 @@ def bench(context: typer.Context, output: FormOption = Form.TABLE) -> None:
 
 
 app.command(help=reflowed(inspect.getdoc(burst) or ""))(burst)
+app.command(help=reflowed(inspect.getdoc(evaluation) or ""))(evaluation)
 
 
 @app.command("all")
 def measure_all(output: FormOption = Form.TABLE) -> None:
-    """Everything but burst.
+    """Everything but burst and evaluation.
 
     Examples:
 
