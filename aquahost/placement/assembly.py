@@ -51,15 +51,11 @@ def unmet_units(parts: Sequence[Part], where: Places, fleet: Fleet) -> int:
     return sum(server.lending.unmet_units for server in _servers(parts, where, fleet))
 
 
-def assembled(
-    parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: AquaPlan | None
-) -> Plan:
+def assembled(parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: AquaPlan | None) -> Plan:
     """The plan of parts on these GPUs."""
     servers = list(_servers(parts, where, fleet))
     models = [
-        _model(parts[number], where[number], server, number, fleet)
-        for server in servers
-        for number in server.numbers
+        _model(parts[number], where[number], server, number, fleet) for server in servers for number in server.numbers
     ]
     order = {(part.need.name, part.replica): place for place, part in enumerate(parts)}
     models.sort(key=lambda model: order[model.name, model.replica])
@@ -180,7 +176,6 @@ def _comparison(
 
 def _one_each(parts: Sequence[Part], fleet: Fleet) -> Lending:
     """The lending on a server with one shard on a GPU, as AQUA has it."""
-    gpus, free = [], iter(range(fleet.gpus))
-    for part in parts:
-        gpus.append(tuple(next(free) for _ in range(part.group)))
+    free = iter(range(fleet.gpus))
+    gpus = [tuple(next(free) for _ in range(part.group)) for part in parts]
     return match_donors(parts, gpus, one_server(fleet))

@@ -61,7 +61,9 @@ class FitCheck:
             return False
 
 
-def improved(division: Division, aim: Aim, fits: FitCheck, fleet: Fleet, report: Callable[[int, int], None]) -> Division:
+def improved(
+    division: Division, aim: Aim, fits: FitCheck, fleet: Fleet, report: Callable[[int, int], None]
+) -> Division:
     """The division after pairs of servers were divided anew, until nothing gets better."""
     servers = [list(parts) for parts in division]
     stale: set[tuple[object, object]] = set()
@@ -88,7 +90,7 @@ def improved(division: Division, aim: Aim, fits: FitCheck, fleet: Fleet, report:
 
 def kinds(parts: Sequence[Part]) -> tuple[object, ...]:
     """Equal for servers whose parts can stand for each other."""
-    return tuple(sorted((repr(part.kind) for part in parts)))
+    return tuple(sorted(repr(part.kind) for part in parts))
 
 
 def _pairs(servers: Division, aim: Aim, turn: int) -> Iterator[tuple[int, int]]:

@@ -127,5 +127,7 @@ class _Matching:
             own={key: max(0, units(variable)) for key, variable in self._own.items()},
             loans=tuple(loans),
             unmet_units=math.ceil(unmet * GIB_UNITS - _NEARLY),
-            unmet={key: max(0, math.ceil(found[variable] * GIB_UNITS - _NEARLY)) for key, variable in self._unmet.items()},
+            unmet={
+                key: max(0, math.ceil(found[variable] * GIB_UNITS - _NEARLY)) for key, variable in self._unmet.items()
+            },
         )

@@ -43,7 +43,9 @@ class Placement:
     """The busiest GPU's share of time."""
 
 
-def place(parts: Sequence[Part], fleet: Fleet, *, limit: AquaLimit | None = None, nodes: int = NODES) -> Placement | None:
+def place(
+    parts: Sequence[Part], fleet: Fleet, *, limit: AquaLimit | None = None, nodes: int = NODES
+) -> Placement | None:
     """The best placement of all parts; None if there is none. Raises UnsolvedError if the search found none in time.
 
     In this order, each without giving up any of what goes before: least unmet demand, of the worst server too, fewest
@@ -167,7 +169,9 @@ class _Placing:
         # What a GPU borrows is flexible KV that is not its own, and remote KV; what fits nowhere is unmet.
         program.row(total(taken, {own: 1}, lent), high=self._room)
         program.row(
-            total(borrowed, {own: 1, unmet_flexible: 1, unmet_remote: 1}, scaled(flexible, -1), scaled(remote, -1)), 0, 0
+            total(borrowed, {own: 1, unmet_flexible: 1, unmet_remote: 1}, scaled(flexible, -1), scaled(remote, -1)),
+            0,
+            0,
         )
         program.row(total({unmet_remote: 1}, scaled(remote, -1)), high=0)
         program.row(total({own: 1}, scaled(flexible, -1)), high=0)
@@ -198,7 +202,7 @@ class _Placing:
         goals: list[tuple[Terms, float]] = [
             (total(*self._unmet), _GRAIN),
             ({worst: 1}, _GRAIN),
-            ({variable: -1.0 for variable in used}, 0.25),
+            (dict.fromkeys(used, -1.0), 0.25),
             ({busiest: 1, fullest: _EVENNESS}, 0.0),
         ]
         if self._fleet.servers == 1:
