@@ -42,6 +42,7 @@ MEASURES = {
     "recall": Measure("aquahost.bench.recall:measure_recall", "How soon a donor has its memory back."),
     "broker": Measure("aquahost.bench.broker:measure_broker", "How many events the broker handles."),
     "decision": Measure("aquahost.bench.decision:measure_decision", "How long the scheduler takes to plan a step."),
+    "plan": Measure("aquahost.bench.plan:measure_plan", "How long planning 256 models on 256 GPUs takes."),
     "long-prompt": Measure(
         "aquahost.bench.long_prompt:measure_long_prompt", "A prompt with most of its KV on a neighbour."
     ),

@@ -10,7 +10,6 @@ from aquahost.placement.fleet import Fleet
 from aquahost.placement.pairs import Pair
 from aquahost.placement.parts import GIB_UNITS, SHARE_UNIT, Part, room_units
 
-
 _EVEN = 0.002
 """Two servers' memory counts as even if it differs by so much of it."""
 _EVEN_TIME = 0.05

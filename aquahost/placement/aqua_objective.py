@@ -7,6 +7,7 @@ times the largest server's number of producers less consumers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,13 +56,17 @@ class AquaLimit:
 
     def add(self, program: Program, parts: Sequence[Part], servers: Sequence[Mapping[int, Terms]]) -> None:
         """Add it to a program; `servers` says by part and server which terms are 1 where the part is there."""
-        memory, count = program.variable(low=-float("inf")), program.variable(low=-float("inf"))
-        each = [signed(part, self.room) for part in parts]
-        for server in servers[0]:
-            sums = total(
-                *(scaled(where[server], one.memory / GIB_UNITS) for one, where in zip(each, servers, strict=True))
-            )
-            program.row(total(sums, {memory: -1}), high=0)
-            counts = total(*(scaled(where[server], one.count) for one, where in zip(each, servers, strict=True)))
-            program.row(total(counts, {count: -1}), high=0)
-        program.row({memory: 1, count: PAIR_UNITS / GIB_UNITS}, high=(self.value + 0.25) / GIB_UNITS)
+        program.row(objective_terms(program, parts, servers, self.room), high=(self.value + 0.25) / GIB_UNITS)
+
+
+def objective_terms(
+    program: Program, parts: Sequence[Part], servers: Sequence[Mapping[int, Terms]], room: int
+) -> dict[int, float]:
+    """The objective in GiB, as terms of a program whose parts are on servers as `servers` says."""
+    memory, count = program.variable(low=-math.inf), program.variable(low=-math.inf)
+    each = [signed(part, room) for part in parts]
+    for server in servers[0]:
+        here = [(one, where[server]) for one, where in zip(each, servers, strict=True)]
+        program.row(total({memory: -1}, *(scaled(terms, one.memory / GIB_UNITS) for one, terms in here)), high=0)
+        program.row(total({count: -1}, *(scaled(terms, one.count) for one, terms in here)), high=0)
+    return {memory: 1, count: PAIR_UNITS / GIB_UNITS}

@@ -176,7 +176,6 @@ def _comparison(
 
 def _one_each(parts: Sequence[Part], fleet: Fleet) -> Lending:
     """The lending on a server with one shard on a GPU, as AQUA has it."""
-    gpus, free = [], iter(range(fleet.gpus))
-    for part in parts:
-        gpus.append(tuple(next(free) for _ in range(part.group)))
+    free = iter(range(fleet.gpus))
+    gpus = [tuple(next(free) for _ in range(part.group)) for part in parts]
     return match_donors(parts, gpus, one_server(fleet))

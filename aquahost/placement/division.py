@@ -90,7 +90,7 @@ def improved(
 
 def kinds(parts: Sequence[Part]) -> tuple[object, ...]:
     """Equal for servers whose parts can stand for each other."""
-    return tuple(sorted((repr(part.kind) for part in parts)))
+    return tuple(sorted(repr(part.kind) for part in parts))
 
 
 def _pairs(servers: Division, aim: Aim, turn: int) -> Iterator[tuple[int, int]]:

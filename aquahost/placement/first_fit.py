@@ -40,6 +40,11 @@ class Shelf:
             self._time[gpu] -= part.share
             self._models[gpu].add(part.need.name)
 
+    @property
+    def most_free(self) -> int:
+        """Of one GPU, in MiB."""
+        return max(self._free)
+
     def _fits(self, part: Part, gpu: int) -> bool:
         return (
             part.floor <= self._free[gpu] and part.share <= self._time[gpu] and part.need.name not in self._models[gpu]
@@ -77,6 +82,19 @@ def divide_quickly(parts: Sequence[Part], fleet: Fleet) -> list[list[Part]] | No
         else:
             return servers
     return None
+
+
+def left_over(parts: Sequence[Part], fleet: Fleet) -> tuple[Part, int]:
+    """A part for which there is no room beside the others, and the most that is free on one GPU then, in MiB."""
+    shelf = Shelf(fleet)
+    for number in next(_orders(range(len(parts)), parts)):
+        part = parts[number]
+        found = (shelf.choose(part, server, _fullest) for server in range(fleet.servers))
+        gpus = next((gpus for gpus in found if gpus), [])
+        if not gpus:
+            return part, shelf.most_free
+        shelf.take(part, gpus)
+    return min(parts, key=lambda part: part.floor), shelf.most_free
 
 
 def _orders(numbers: Iterable[int], parts: Sequence[Part]) -> Iterator[list[int]]:

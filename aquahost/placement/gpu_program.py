@@ -202,7 +202,7 @@ class _Placing:
         goals: list[tuple[Terms, float]] = [
             (total(*self._unmet), _GRAIN),
             ({worst: 1}, _GRAIN),
-            ({variable: -1.0 for variable in used}, 0.25),
+            (dict.fromkeys(used, -1.0), 0.25),
             ({busiest: 1, fullest: _EVENNESS}, 0.0),
         ]
         if self._fleet.servers == 1:

@@ -1,4 +1,4 @@
-"""How many prompts of a language model are there at once at its expected traffic: Little's law on its own step costs."""
+"""How many prompts of a language model are there at once under its expected traffic: Little's law on its step costs."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -92,14 +93,17 @@ class Pair:
         room = room_units(fleet.memory_bytes)
         self.at_most(lambda part: part.group * part.floor / GIB_UNITS, fleet.gpus * room / GIB_UNITS)
         self.at_most(lambda part: part.group * part.share / SHARE_UNIT, fleet.gpus)
-        # Of parts larger than a half there is at most one on a GPU, of those larger than a third at most two.
+        # No two parts larger than a half share a GPU, nor one larger than a third with one larger than two thirds.
+        self.at_most(lambda part: part.group * (2 * part.floor > room), fleet.gpus)
+        self.at_most(lambda part: part.group * (2 * part.share > SHARE_UNIT), fleet.gpus)
         self.at_most(lambda part: part.group * _thirds(part.floor, room), 2 * fleet.gpus)
         self.at_most(lambda part: part.group * _thirds(part.share, SHARE_UNIT), 2 * fleet.gpus)
-        for group in {
-            part.need.name: part for parts in self._classes for part in parts if part.need.replicas > 1
-        }.values():
-            name = group.need.name
-            self.at_most(lambda part, name=name: part.group if part.need.name == name else 0, fleet.gpus)
+        for name in sorted({group[0].need.name for group in self._classes if group[0].need.replicas > 1}):
+            self.at_most(functools.partial(_of_model, name), fleet.gpus)
+
+
+def _of_model(name: str, part: Part) -> float:
+    return part.group if part.need.name == name else 0
 
 
 def within_server(part: Part, fleet: Fleet) -> Part:
@@ -112,5 +116,6 @@ def one_server(fleet: Fleet) -> Fleet:
     return replace(fleet, servers=1)
 
 
-def _thirds(size: int, room: int) -> int:
-    return 2 if 2 * size > room else 1 if 3 * size > room else 0
+def _thirds(size: int, whole: int) -> int:
+    """Thirds that it exceeds."""
+    return (3 * size > whole) + (3 * size > 2 * whole)
