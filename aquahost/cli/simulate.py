@@ -16,6 +16,7 @@ from aquahost.cli.simulate_options import (
     GpusOption,
     ModelOption,
     OverwriteOption,
+    PngOption,
     PoliciesOption,
     RecordOption,
     SeedOption,
@@ -47,6 +48,7 @@ def simulate(
     seed: SeedOption = 1,
     policies: PoliciesOption = None,
     tiers: TiersOption = "peer",
+    png: PngOption = None,
     record: RecordOption = None,
     overwrite: OverwriteOption = False,
     output: FormOption = Form.TABLE,
@@ -66,11 +68,15 @@ def simulate(
 
       aquahost simulate examples/node8.yaml --gpus 8xH200 --duration 1h --rate-times 1.5
 
-      aquahost simulate examples/node8.yaml --gpus 8xH100 --policies fair,fcfs --tiers peer,host -o json
+      aquahost simulate examples/node8.yaml --gpus 8xH100 --policies fair,fcfs --tiers peer,host --png node8
 
       aquahost simulate examples/node8.yaml --gpus 8xH100 --record node8.jsonl.gz    # then: aquahost top --replay
     """
     check_record(record, overwrite=overwrite)
+    if png is not None:
+        from aquahost.cli.burst_options import check_png
+
+        check_png(png)
     around = surroundings(context)
     duration_s = None if duration is None else seconds(duration, "--duration")
     from aquahost.cli.simulate_setup import AskedTrace, asked_policies, asked_tiers, make_setup
@@ -90,6 +96,8 @@ def simulate(
 
         with recording(record, setup.trace) as written:
             reports = _run(setup, chosen, around, [(PERIOD_S, written.look)])
+    if png is not None:
+        _draw(setup, reports, png)
     _show(setup, reports, output)
 
 
@@ -113,6 +121,14 @@ def _run(
     virtual_s, took_s = sum(report.took_s for report in reports), around.now_s() - began_s
     say(f"simulated {virtual_s:,.0f} s of {setup.machine.name} in {took_s:.3g} s")
     return reports
+
+
+def _draw(setup: Setup, reports: Sequence[Report], prefix: str) -> None:
+    from aquahost.bench.simulation_plot import write_plots
+    from aquahost.cli.simulate_table import about
+
+    for path in write_plots(reports, f"{setup.machine.name}, {about(setup)}", prefix):
+        say(f"drew {path}")
 
 
 def _show(setup: Setup, reports: Sequence[Report], output: Form) -> None:
