@@ -90,7 +90,7 @@ def asked_setups(policies: str, tiers: str) -> tuple[list[str], list[str]]:
 
 def check_png(prefix: str) -> None:
     """Refuse a prefix that nothing can be written to, before anything is measured."""
-    from aquahost.bench.burst_plot import check_matplotlib
+    from aquahost.bench.plots import check_matplotlib
 
     folder = Path(prefix).parent
     if not folder.is_dir():

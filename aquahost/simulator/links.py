@@ -140,6 +140,14 @@ class Links:
         ways = self.wiring.ways(part.source, part.target)
         return part.nbytes / min(rate / (1 + self._crowd[way]) for way, rate in ways.items())
 
+    def moved_so_far(self) -> Counter[tuple[int, int]]:
+        """As `moved`, with what has arrived of copies that are under way."""
+        passed_s, moved = self._agenda.now_s() - self._seen_s, self.moved.copy()
+        for flow in self._flows:
+            part = flow.part
+            moved[part.source, part.target] += max(0, part.nbytes - round(flow.left_bytes - flow.rate * passed_s))
+        return moved
+
     def _begin(self, flow: _Flow) -> None:
         self._progress()
         self._flows.append(flow)

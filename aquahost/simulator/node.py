@@ -126,10 +126,10 @@ class SimNode:
     def _submit(self, prompt: TracePrompt, rest: Iterator[TracePrompt], sole: str) -> None:
         self._sent += 1
         replicas = self._by_name[prompt.model or sole]
-        model = min(replicas, key=lambda one: len(one.live))
+        replica = min(range(len(replicas)), key=lambda at: len(replicas[at].live))
         tenant = self.settings.tenants.get(prompt.tenant)
-        sim = SimPrompt(f"{self._sent:08d}", prompt, self.agenda.now_s())
-        model.submit(sim, weight=1.0 if tenant is None else tenant.weight)
+        sim = SimPrompt(f"{self._sent:08d}", prompt, self.agenda.now_s(), replica)
+        replicas[replica].submit(sim, weight=1.0 if tenant is None else tenant.weight)
         self._arrive(rest, sole)
 
     def ended(self, prompt: SimPrompt, failure: str) -> None:

@@ -17,6 +17,8 @@ class SimPrompt:
     id: str
     trace: TracePrompt
     arrived_s: float
+    replica: int = 0
+    """Which of its model's replicas has it."""
     state: PromptState = PromptState.WAITING
     came_s: array[float] = field(default_factory=lambda: array("d"))
     """When each token, or step, came."""
