@@ -80,7 +80,7 @@ def _defaults(engine: GatedEngine, settings: ModelSettings, sizes: list[SizedCos
         job = engine.model.prepare(ImageRequest(text=TRIAL_TEXT))
         return job.steps or STEPS, job.size
     job = engine.model.prepare(AudioRequest(text=TRIAL_TEXT))
-    each = sizes[0].steps_per_size
+    each = sizes[-1].steps_per_size
     return job.steps or STEPS, (job.steps or 0) / each if each else job.size
 
 
