@@ -46,6 +46,9 @@ MEASURES = {
     "long-prompt": Measure(
         "aquahost.bench.long_prompt:measure_long_prompt", "A prompt with most of its KV on a neighbour."
     ),
+    "fidelity": Measure(
+        "aquahost.bench.fidelity:measure_fidelity", "What the simulator foretells against what the daemon does."
+    ),
 }
 _MET = {None: "", True: "yes", False: "NO"}
 
