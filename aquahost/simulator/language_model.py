@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from aquahost.messages.memory import MemoryInstruction
@@ -16,7 +15,7 @@ from aquahost.scheduling.room import Room
 from aquahost.simulator.agenda import Agenda, Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.kv_traffic import KvTraffic
-from aquahost.simulator.language_parts import LanguageParts, step_shape
+from aquahost.simulator.language_parts import LanguageParts, Stretch, step_shape
 from aquahost.simulator.lending import MESSAGE_S, SimLending
 from aquahost.simulator.prompts import SimPrompt
 
@@ -26,15 +25,6 @@ BUSY_LOOK_S = 0.01
 """How often one looks again whose prompts can do nothing."""
 LONGEST_STRETCH = 128
 """Steps taken at once; memory is asked for 256 tokens ahead, so that it must be looked at sooner."""
-
-
-@dataclass(slots=True)
-class Stretch:
-    """Steps that only decode, taken at once."""
-
-    began_s: float
-    ends_s: list[float]
-    entry: Entry
 
 
 class LanguageModel:

@@ -9,6 +9,7 @@ from aquahost.profiles.step_costs import StepShape
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.scheduler import Scheduler
 from aquahost.simulator.adapters import Adapters
+from aquahost.simulator.agenda import Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.language_shard import LanguageShard
 from aquahost.simulator.weights_parking import WeightsParking
@@ -34,6 +35,15 @@ class LanguageParts:
     def work_bytes(self) -> int:
         """Claimed beside weights and KV while prompts run."""
         return self.costs.peak_bytes + (self.adapters.here_bytes if self.adapters is not None else 0)
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Steps that only decode, taken at once."""
+
+    began_s: float
+    ends_s: list[float]
+    entry: Entry
 
 
 def step_shape(plan: StepPlan) -> StepShape:
