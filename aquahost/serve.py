@@ -32,6 +32,8 @@ from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
+from aquahost.profiler.gpu_names import EMULATED, sheet_name
+from aquahost.profiler.known_steps import known_steps
 from aquahost.worker.spec import DriverSpec
 from aquahost_cuda.check import DriverError
 from aquahost_cuda.device import GpuMonitor
@@ -127,6 +129,7 @@ async def _run(
         read_gpus=monitor.read,
         clock=SystemClock(),
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
+        step_times=known_steps(settings, _gpu_name(driver_spec, monitor)),
     )
     server = _HttpServer(_http_config(daemon))
     _stop_on_signals(daemon)
@@ -218,6 +221,14 @@ def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]
         f" (CUDA is not available: {because})" if because else "",
     )
     return driver, DriverSpec(choice="emulated", node=dataclasses.asdict(node))
+
+
+def _gpu_name(driver_spec: DriverSpec, monitor: GpuMonitor) -> str:
+    """What profiles call the host's GPUs."""
+    if driver_spec.choice == "emulated":
+        return EMULATED
+    readings = monitor.read()
+    return sheet_name(readings[0].name, readings[0].total_bytes) if readings else ""
 
 
 def _monitor(driver: Driver) -> GpuMonitor:

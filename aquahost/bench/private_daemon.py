@@ -53,7 +53,8 @@ def private_environment(inherited: Mapping[str, str], folder: Path) -> dict[str,
     kept = {name: value for name, value in inherited.items() if not name.startswith("AQUAHOST_")}
     if cache := inherited.get("AQUAHOST_CACHE_DIR"):
         kept["AQUAHOST_CACHE_DIR"] = cache
-    return {**kept, "AQUAHOST_RUNTIME_DIR": str(folder / "run"), "AQUAHOST_STATE_DIR": str(folder / "state")}
+    own = {"RUNTIME": folder / "run", "STATE": folder / "state", "PROFILE": folder / "profiles"}
+    return {**kept, **{f"AQUAHOST_{what}_DIR": str(path) for what, path in own.items()}}
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def show(
 @app.command()
 def path(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="All places: state, logs, cache, socket.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All places: state, logs, cache, profiles, socket.")] = False,
 ) -> None:
     """Write where models.yaml is looked for.
 
@@ -94,6 +94,7 @@ def path(
         "state": paths.state_dir,
         "logs": paths.log_dir,
         "cache": paths.cache_dir,
+        "profiles": paths.profile_dir,
         "runtime": paths.runtime_dir,
         "socket": paths.socket_path,
     }

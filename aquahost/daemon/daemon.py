@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 
 import zmq
@@ -35,6 +35,7 @@ from aquahost.messages.memory import MemoryReport
 from aquahost.messages.prompts import Request
 from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
+from aquahost.scheduling.slicer import StepTimes
 from aquahost.worker.spec import DriverSpec
 
 LONGEST_WAIT_S = 3600.0
@@ -58,8 +59,9 @@ class Daemon:
         read_gpus: ReadGpus,
         clock: Clock,
         find_links: FindLinks | None = None,
+        step_times: Mapping[str, StepTimes] | None = None,
     ) -> None:
-        """Without `find_links` nothing is lent."""
+        """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured before, by name."""
         self.settings = settings
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
@@ -77,6 +79,8 @@ class Daemon:
         self._gpus = GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
         self._models = hosted_models(settings, log_dir)
+        for name, times in (step_times or {}).items():
+            self._models[name].step_times = times
         self._router = Router(
             self._models,
             send=self._link.send,

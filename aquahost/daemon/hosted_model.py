@@ -15,6 +15,7 @@ from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.worker_process import WorkerProcess
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+from aquahost.scheduling.slicer import StepTimes
 
 
 class HostedModel:
@@ -27,6 +28,8 @@ class HostedModel:
         self.supervision = Supervision(name, limits)
         self.wanted = False
         """Whether it ought to be loaded: asked for, and not unloaded since."""
+        self.step_times: StepTimes | None = None
+        """What its steps take, as a profile says; for its scheduler to begin with."""
 
         self.worker_id: int | None = None
         """The worker that runs or is being begun."""

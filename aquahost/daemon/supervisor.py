@@ -262,6 +262,7 @@ class Supervisor:
             driver=self._driver,
             model=model.settings.model_dump(mode="json"),
             scheduler=self._scheduler,
+            step_times=model.step_times,
             leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),
         )
 

@@ -58,10 +58,12 @@ class GatedEngine:
         pin: bool = False,
     ) -> None:
         """`curve`: what prompts need beyond the weights. `pin`: the weights never leave the GPU."""
-        self._model = model
+        self.model = model
+        """What it serves; measurements look at it."""
+        self.curve = curve
+        """What prompts need beyond the weights; measurements look at it."""
         self._device = device
         self._desk = device.desk
-        self._curve = curve
         self._footprint = footprint
         self._workspace = Workspace(device)
         self._parking = Parking(device, pin=pin, ready_to_park=lambda: not self._workspace.nbytes)
@@ -195,7 +197,7 @@ class GatedEngine:
         waiting = self._turns.next_to_begin
         if waiting is None or waiting == self._too_large:
             return None
-        return self._curve.needed_bytes([self._sizes[prompt_id] for prompt_id in [waiting, *self._turns.begun_ids()]])
+        return self.curve.needed_bytes([self._sizes[prompt_id] for prompt_id in [waiting, *self._turns.begun_ids()]])
 
     def _make_room(self) -> None:
         needed_bytes = self._needed_to_begin()
@@ -251,7 +253,7 @@ class GatedEngine:
 
     def _prepare(self, prompt: Prompt) -> Job:
         try:
-            return self._model.prepare(prompt.request)
+            return self.model.prepare(prompt.request)
         except RequestError:
             raise
         except Exception as error:
@@ -262,7 +264,7 @@ class GatedEngine:
             raise refusal from error
 
     def _gate(self, prompt_id: str, job: Job) -> Gate[Made]:
-        random_state = RandomState(self._model.torch_device, job.seed)
+        random_state = RandomState(self.model.torch_device, job.seed)
         context: ThreadContext = random_state.turn
         return Gate(f"prompt-{prompt_id}", job.work, context)
 

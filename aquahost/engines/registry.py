@@ -6,6 +6,7 @@ from aquahost.config.settings import Kind, ModelSettings, SchedulerSettings
 from aquahost.engines.device import EngineDevice
 from aquahost.engines.engine import Engine, ReportProgress
 from aquahost.errors import LoadError
+from aquahost.scheduling.slicer import StepTimes
 from aquahost_cuda.check import DriverError
 
 
@@ -15,10 +16,14 @@ def load_engine(
     scheduler: SchedulerSettings,
     device: EngineDevice,
     report: ReportProgress,
+    known: StepTimes | None = None,
 ) -> Engine:
-    """Load the model of this entry onto `device`. Raises LoadError with the reason if it can't be served."""
+    """Load the model of this entry onto `device`; `known`: what a language model's steps take, as a profile says.
+
+    Raises LoadError with the reason if it can't be served.
+    """
     try:
-        return _load(name, settings, scheduler, device, report)
+        return _load(name, settings, scheduler, device, report, known)
     except DriverError as error:
         raise LoadError(f"GPU {device.gpu_index} failed during the load: {error}") from error
 
@@ -29,12 +34,13 @@ def _load(
     scheduler: SchedulerSettings,
     device: EngineDevice,
     report: ReportProgress,
+    known: StepTimes | None,
 ) -> Engine:
     match settings.kind:
         case Kind.LLM:
             from aquahost.engines.llm.load import load_llm
 
-            return load_llm(name, settings, scheduler, device, report)
+            return load_llm(name, settings, scheduler, device, report, known)
         case Kind.IMAGE:
             from aquahost.engines.diffusion import load_image
 

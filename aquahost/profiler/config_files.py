@@ -24,12 +24,12 @@ def config_folder(name: str, settings: ModelSettings) -> Path:
         try:
             return demo_model_path(source.removeprefix(DEMO_PREFIX))
         except LoadError as error:
-            raise ConfigError(f"models.{name}: {error}") from error
+            raise ConfigError(f"{name}: {error}") from error
     if Path(source).is_absolute():
         if not _is_model(Path(source)):
             what = "has neither config.json nor model_index.json" if Path(source).is_dir() else "is no folder"
             raise ConfigError(
-                f"models.{name}: a model without config: {source} {what}; put the model's config there (no weights are "
+                f"{name}: a model without config: {source} {what}; put the model's config there (no weights are "
                 "needed), or give a hub id (org/name)"
             )
         return Path(source)
@@ -58,7 +58,7 @@ def known_config_folder(settings: ModelSettings) -> Path | None:
 def _from_hub(name: str, settings: ModelSettings) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    missing = f"models.{name}: a model without config: {settings.source}"
+    missing = f"{name}: a model without config: {settings.source}"
     try:
         folder = _snapshot(settings, offline=False)
     except HFValidationError as error:

@@ -16,6 +16,7 @@ from aquahost.engines.audio.text_to_audio import refuse_unless_text_to_audio
 from aquahost.engines.diffusion.load import load_errors
 from aquahost.engines.diffusion.pipeline_folder import read_index
 from aquahost.engines.diffusion.text_to_image import refuse_unless_text_to_image
+from aquahost.engines.quiet import quiet_diffusers
 from aquahost.errors import LoadError
 from aquahost.profiler.gated_costs import GatedShape, SizedWork, Work
 from aquahost.profiler.operations import META, count_work
@@ -30,6 +31,7 @@ _LATENTS_HELD = 4
 def read_gated_shape(folder: Path, settings: ModelSettings) -> GatedShape:
     """The passes of the model whose configs lie in `folder`; takes some seconds. Raises LoadError saying why it can't
     be used or served."""
+    quiet_diffusers()
     if (folder / "model_index.json").is_file():
         pipeline_class, _ = read_index(folder, trust_remote_code=settings.trust_remote_code)
         refuse = refuse_unless_text_to_image if settings.kind is Kind.IMAGE else refuse_unless_text_to_audio

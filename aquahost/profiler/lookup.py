@@ -61,6 +61,8 @@ def measured_profiles(
 
 def analytic_profile(name: str, settings: ModelSettings, sheet: DataSheet, scheduler: SchedulerSettings) -> Profile:
     """The profile of an entry worked out anew; not stored. Raises ConfigError as `profiles_of` does."""
+    if settings.kind is Kind.TOY:
+        raise ConfigError(f"{name}: a toy has no costs to work out; its step_s says what it takes")
     folder = config_folder(name, settings)
     key = _key(folder, settings, sheet, scheduler)
     try:
@@ -68,7 +70,7 @@ def analytic_profile(name: str, settings: ModelSettings, sheet: DataSheet, sched
 
         return work_out(folder, settings, sheet, scheduler, key=key)
     except LoadError as error:
-        raise ConfigError(f"models.{name}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _analytic(

@@ -16,7 +16,6 @@ from aquahost.config.settings import ModelSettings
 from aquahost.engines.diffusion.load import load_errors
 from aquahost.engines.diffusion.pipeline_folder import call_parameters, read_index
 from aquahost.engines.dtypes import choose_dtype
-from aquahost.engines.quiet import quiet_diffusers
 from aquahost.errors import LoadError
 from aquahost.profiler.operations import META
 
@@ -81,7 +80,6 @@ class PipelineParts:
 
 def build_parts(folder: Path, settings: ModelSettings) -> PipelineParts:
     """The pipeline whose configs lie in `folder`. Raises LoadError saying why it can't be built."""
-    quiet_diffusers()
     pipeline_class, parts = read_index(folder, trust_remote_code=settings.trust_remote_code)
     modules: dict[str, Any] = {}
     dtype = choose_dtype(settings, META, _stated_dtype(folder))

@@ -19,7 +19,9 @@ class StepShape(NamedTuple):
     pairs: float = 0.0
     """Tokens that each of those attends to, summed over them."""
     prefill_context: int = 0
-    """Tokens whose keys and values prefills read, summed over chunks."""
+    """Tokens whose keys and values prefills read, summed over chunks: those before each chunk."""
+    chunks: int = 1
+    """Prompts of which input is computed, where any is."""
 
 
 class RooflineSteps(msgspec.Struct, frozen=True, kw_only=True, tag="roofline"):
@@ -88,6 +90,10 @@ class FittedSteps(msgspec.Struct, frozen=True, kw_only=True, tag="fitted"):
     """For each pair of an input token and one before it."""
     mixed_s: float = 0.0
     """Beside prefill, what each decoding prompt adds."""
+    prefill_context_token_s: float = 0.0
+    """For each token before a chunk, beside its pairs."""
+    chunk_s: float = 0.0
+    """For each chunk beyond the first."""
     error: float = 0.0
     """Median relative error over all that was measured."""
     worst_error: float = 0.0
@@ -99,6 +105,7 @@ class FittedSteps(msgspec.Struct, frozen=True, kw_only=True, tag="fitted"):
                 return 0.0
             return interpolate(self.decode_widths, self.decode_s, shape.decodes) + self.context_token_s * shape.context
         prefill_s = interpolate(self.prefill_widths, self.prefill_s, shape.prefill) + self.pair_s * shape.pairs
+        prefill_s += self.prefill_context_token_s * shape.prefill_context + self.chunk_s * max(0, shape.chunks - 1)
         return prefill_s + self.mixed_s * shape.decodes + self.context_token_s * shape.context
 
 

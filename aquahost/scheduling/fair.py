@@ -11,7 +11,7 @@ from aquahost.scheduling.policy import PlaceInLine
 from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
 from aquahost.scheduling.service import shares
-from aquahost.scheduling.slicer import Slicer
+from aquahost.scheduling.slicer import UNKNOWN, Slicer, StepTimes
 from aquahost.scheduling.step_room import StepRoom
 from aquahost.scheduling.virtual_time import VirtualTime
 from aquahost.scheduling.waiting_line import WaitingLine
@@ -33,11 +33,11 @@ class Fair:
     from there, and the batch is not bounded by local memory. When everything fits, nobody gives way.
     """
 
-    def __init__(self, *, paging_budget: float, by_level: bool = False) -> None:
-        """`by_level`: smaller levels go before all others (the policy "priority")."""
+    def __init__(self, *, paging_budget: float, by_level: bool = False, known: StepTimes | None = None) -> None:
+        """`by_level`: smaller levels go before all others (the policy "priority"). `known`: of a profile."""
         self._fairness = VirtualTime()
         self._line = WaitingLine(self._fairness, by_level=by_level)
-        self._slicer = Slicer(paging_budget)
+        self._slicer = Slicer(paging_budget, known or UNKNOWN)
         self._by_level = by_level
         self._now_s = 0.0
         self._slice_s = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt
@@ -15,14 +16,26 @@ LEAST_PREFILL_TOKENS = 64
 LONGEST_S = 30.0
 
 
+class StepTimes(NamedTuple):
+    """What steps take as far as it is known before any was seen; 0 where it is not."""
+
+    decode_step_s: float = 0.0
+    """Of a step that decodes a few prompts."""
+    decode_token_s: float = 0.0
+    """The same for each of its tokens."""
+    prefill_token_s: float = 0.0
+
+
+UNKNOWN = StepTimes()
+
+
 class Slicer:
     """Measures steps, and picks the shortest slice whose paging stays within a share of the device's time."""
 
-    def __init__(self, paging_budget: float) -> None:
+    def __init__(self, paging_budget: float, known: StepTimes = UNKNOWN) -> None:
+        """`known`: what to go by until steps are measured, which then make it less and less important."""
         self._budget = paging_budget
-        self._decode_step_s = 0.0
-        self._decode_token_s = 0.0
-        self._prefill_token_s = 0.0
+        self._decode_step_s, self._decode_token_s, self._prefill_token_s = known
 
     def note_step(self, plan: StepPlan, took_s: float, costs: Costs) -> None:
         """A step was computed in so many seconds, what it read in place included: that is not what a token costs."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aquahost.config.settings import Kind, Policy, Settings
+from aquahost.simulator.aqua.build import build_aqua
+from aquahost.simulator.aqua.coordinator import Pair
 from aquahost.simulator.build import REAL_CHUNK_BYTES, Builder
 from aquahost.simulator.language_model import LanguageModel
 from aquahost.simulator.links import Wiring
@@ -14,7 +16,9 @@ from aquahost.simulator.occupancy import Occupancy
 from aquahost.traces.replies import Reply, Row, row
 from aquahost.traces.trace import Trace
 
-POLICIES = tuple(policy.value for policy in Policy)
+AQUA = "aqua"
+"""AQUA's own policies, as a peer."""
+POLICIES = (*(policy.value for policy in Policy), AQUA)
 TIERS = ("recompute", "host", "peer")
 AS_CONFIGURED = "as configured"
 
@@ -69,9 +73,10 @@ def simulate(
     tier: str,
     watch: Watch | None = None,
     look_every_s: float | None = None,
-    build: Callable[[Settings, Sequence[Hosted], Machine], SimNode] | None = None,
+    pairs: Sequence[Pair] | None = None,
 ) -> Simulated:
-    """Run a trace. `look_every_s`: of the occupancy; about 500 looks unless given. `build` makes another kind of node.
+    """Run a trace. `look_every_s`: of the occupancy; about 500 looks unless given. `pairs`: who lends to whom under the
+    policy "aqua".
 
     Raises ConfigError where the models don't fit, ValueError for prompts to models that are not here.
     """
@@ -80,7 +85,11 @@ def simulate(
     hosted = [
         Hosted(name=one.name, settings=settings.models[one.name], profile=one.profile, gpus=one.gpus) for one in hosted
     ]
-    node = (build or build_node)(settings, hosted, machine)
+    if policy == AQUA:
+        wiring, chunk_bytes = machine.wiring, machine.chunk_bytes
+        node = build_aqua(settings, hosted, wiring, machine.gpu_bytes, chunk_bytes=chunk_bytes, pairs=pairs)
+    else:
+        node = Builder(settings, machine.wiring, machine.gpu_bytes, chunk_bytes=machine.chunk_bytes).build(hosted)
     occupancy = Occupancy()
     last_s = max((prompt.arrival_s for prompt in trace.prompts), default=0.0)
     node.every(look_every_s or max(0.1, last_s / 500), lambda: occupancy.look(node))
@@ -89,12 +98,6 @@ def simulate(
     replies = node.run(trace, watch.progress)
     node.check()
     return summary(node, replies, policy, tier, occupancy)
-
-
-def build_node(settings: Settings, hosted: Sequence[Hosted], machine: Machine) -> SimNode:
-    """A node of the daemon's own broker and policies."""
-    builder = Builder(settings, machine.wiring, machine.gpu_bytes, chunk_bytes=machine.chunk_bytes)
-    return builder.build(hosted)
 
 
 def under(settings: Settings, policy: str, tier: str) -> Settings:
@@ -113,7 +116,7 @@ def under(settings: Settings, policy: str, tier: str) -> Settings:
         for name, model in settings.models.items()
     }
     scheduler = settings.scheduler
-    if policy in POLICIES:
+    if policy != AQUA:
         scheduler = scheduler.model_copy(update={"policy": Policy(policy)})
     leasing = settings.leasing.model_copy(update={"enabled": tier == "peer" and settings.leasing.enabled})
     return settings.model_copy(update={"models": models, "scheduler": scheduler, "leasing": leasing})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import inf
 
 from aquahost.config.settings import Kind, ModelSettings
 from aquahost.errors import ConfigError
@@ -14,6 +17,16 @@ _LOW, _HIGH = 0.05, 8.0
 """Lengths lie within these multiples of their mean."""
 NAME = "traffic"
 _ANY = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """Prompts to one model, at a rate from some time on."""
+
+    model: str
+    prompts: int
+    rate_per_s: float
+    begin_s: float = 0.0
 
 
 def make_traffic(
@@ -30,36 +43,43 @@ def make_traffic(
     its own random stream, so that one more model changes nothing of the others'. Raises ConfigError if no entry expects
     anything.
     """
-    prompts = [
-        prompt
-        for name, settings in models.items()
-        for prompt in _of_model(
-            name,
-            settings,
-            random.Random(f"{seed}:{name}"),
-            duration_s,
-            times * settings.traffic.rate_per_s,
-            min(settings.max_context or _ANY, (contexts or {}).get(name, _ANY)) // 2,
-        )
-    ]
+    prompts: list[TracePrompt] = []
+    for name, settings in models.items():
+        generator = random.Random(f"{seed}:{name}")
+        arrivals = list(_arrivals(generator, times * settings.traffic.rate_per_s, 0.0, duration_s))
+        prompts += _of_model(name, settings, generator, arrivals, (contexts or {}).get(name, _ANY))
     if not prompts:
         raise ConfigError(
             "no model expects any prompts; say what is asked of them in models.yaml, like "
             "traffic: {rate_per_s: 2, input_tokens: 512, output_tokens: 256}, or give a --trace"
         )
-    ordered = in_order(prompts)
-    return Trace(name=NAME, seed=seed, prompts=ordered, kv_tokens=0)
+    return Trace(name=NAME, seed=seed, prompts=in_order(prompts), kv_tokens=0)
+
+
+def make_bursts(models: Mapping[str, ModelSettings], *, seed: int, bursts: Sequence[Burst]) -> Trace:
+    """So many prompts of each burst, with lengths as its model's entry expects."""
+    prompts: list[TracePrompt] = []
+    for at, burst in enumerate(bursts):
+        generator = random.Random(f"{seed}:{at}:{burst.model}")
+        arrivals = list(islice(_arrivals(generator, burst.rate_per_s, burst.begin_s, inf), burst.prompts))
+        prompts += _of_model(burst.model, models[burst.model], generator, arrivals, _ANY)
+    return Trace(name="bursts", seed=seed, prompts=in_order(prompts), kv_tokens=0)
+
+
+def _arrivals(generator: random.Random, rate_per_s: float, begin_s: float, end_s: float) -> Iterator[float]:
+    """A Poisson process."""
+    at_s = begin_s
+    while rate_per_s > 0:
+        at_s += generator.expovariate(rate_per_s)
+        if at_s >= end_s:
+            return
+        yield at_s
 
 
 def _of_model(
-    name: str, settings: ModelSettings, generator: random.Random, duration_s: float, rate_per_s: float, most: int
+    name: str, settings: ModelSettings, generator: random.Random, arrivals: list[float], context: int
 ) -> list[TracePrompt]:
     traffic = settings.traffic
-    arrivals: list[float] = []
-    at_s = generator.expovariate(rate_per_s) if rate_per_s else duration_s
-    while at_s < duration_s:
-        arrivals.append(at_s)
-        at_s += generator.expovariate(rate_per_s)
     if not arrivals:
         return []
     if settings.kind is not Kind.LLM:
@@ -68,6 +88,7 @@ def _of_model(
             TracePrompt(number=number, arrival_s=at_s, input_tokens=1, output_tokens=1, model=name, size=size)
             for number, at_s in enumerate(arrivals)
         ]
+    most = min(settings.max_context or _ANY, context) // 2
     inputs = _lengths(traffic.input_tokens, most).draw(generator, len(arrivals))
     outputs = _lengths(traffic.output_tokens, most).draw(generator, len(arrivals))
     adapters = [generator.randrange(traffic.adapters) if traffic.adapters else None for _ in arrivals]

@@ -85,7 +85,8 @@ def load(spec: WorkerSpec, desk: MemoryDesk, report: LoadReporter) -> LoadedMode
 
     driver = load_driver(spec.driver.choice, _node(spec.driver), spec.driver.partition, spec.driver.partition_path)
     device = EngineDevice(driver, spec.gpu, desk)
-    return LoadedModel(load_engine(spec.name, settings, scheduler, device, report), device.finish_work)
+    engine = load_engine(spec.name, settings, scheduler, device, report, spec.step_times)
+    return LoadedModel(engine, device.finish_work)
 
 
 def _node(driver: DriverSpec) -> EmulatedNode | None:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from aquahost.scheduling.slicer import StepTimes
+
 
 class DriverSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Which GPU driver the worker loads."""
@@ -39,6 +41,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A `ModelSettings` as plain values."""
     scheduler: dict[str, Any]
     """A `SchedulerSettings` as plain values."""
+    step_times: StepTimes | None = None
+    """What a language model's steps take, as a profile says; None without one."""
     leasing: dict[str, Any]
     """A `LeasingSettings` as plain values; `enabled` is false also where there is nobody to lend."""
 

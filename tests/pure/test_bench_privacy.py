@@ -20,6 +20,7 @@ def test_no_setting_of_the_users_daemon_reaches_the_measured_one() -> None:
     env = private_environment(users, Path("/private"))
     assert paths.socket_path(env).is_relative_to("/private")
     assert paths.log_dir(env).is_relative_to("/private")
+    assert paths.profile_dir(env).is_relative_to("/private")
     assert env["PATH"] == "/bin"
     assert env["AQUAHOST_CACHE_DIR"] == "/cache"
     assert "AQUAHOST_HOST__PORT" not in env

@@ -17,6 +17,7 @@ def test_xdg_variables_are_followed(tmp_path: Path) -> None:
         "XDG_CONFIG_HOME": "/c",
         "XDG_STATE_HOME": "/s",
         "XDG_CACHE_HOME": "/k",
+        "XDG_DATA_HOME": "/d",
         "XDG_RUNTIME_DIR": str(tmp_path),
     }
     assert paths.config_file(env) == Path("/c/aquahost/models.yaml")
@@ -24,6 +25,7 @@ def test_xdg_variables_are_followed(tmp_path: Path) -> None:
     assert paths.log_file(None, env) == Path("/s/aquahost/logs/daemon.log")
     assert paths.log_file("org/chat", env) == Path("/s/aquahost/logs/model-org%2Fchat.log")
     assert paths.cache_dir(env) == Path("/k/aquahost")
+    assert paths.profile_dir(env) == Path("/d/aquahost/profiles")
     assert paths.socket_path(env) == tmp_path / "aquahost/aquahost.sock"
     assert paths.daemon_file(env) == tmp_path / "aquahost/daemon.json"
 
@@ -36,6 +38,7 @@ def test_own_variables_override_and_are_made_absolute(monkeypatch: pytest.Monkey
         "AQUAHOST_STATE_DIR": "state",
         "AQUAHOST_LOG_DIR": "/logs",
         "AQUAHOST_CACHE_DIR": "/cache",
+        "AQUAHOST_PROFILE_DIR": "/profiles",
         "AQUAHOST_RUNTIME_DIR": "/run/x",
         "AQUAHOST_SOCKET": "/run/y/s",
     }
@@ -43,6 +46,7 @@ def test_own_variables_override_and_are_made_absolute(monkeypatch: pytest.Monkey
     assert paths.state_dir(env) == tmp_path / "state"
     assert paths.log_dir(env) == Path("/logs")
     assert paths.cache_dir(env) == Path("/cache")
+    assert paths.profile_dir(env) == Path("/profiles")
     assert paths.runtime_dir(env) == Path("/run/x")
     assert paths.socket_path(env) == Path("/run/y/s")
 

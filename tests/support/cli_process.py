@@ -25,6 +25,7 @@ class CliProcess:
             **inherited,
             "AQUAHOST_RUNTIME_DIR": str(folder / "run"),
             "AQUAHOST_STATE_DIR": str(folder / "state"),
+            "AQUAHOST_PROFILE_DIR": str(folder / "profiles"),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "OMP_NUM_THREADS": "1",
         }

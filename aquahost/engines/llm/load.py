@@ -34,6 +34,7 @@ from aquahost.messages.wire import Footprint, LoadProgress
 from aquahost.scheduling.policies import make_policy
 from aquahost.scheduling.scheduler import Scheduler
 from aquahost.scheduling.sizes import Sizes
+from aquahost.scheduling.slicer import StepTimes
 
 
 def load_llm(
@@ -42,8 +43,10 @@ def load_llm(
     scheduler: SchedulerSettings,
     device: EngineDevice,
     report: ReportProgress,
+    known: StepTimes | None = None,
 ) -> LlmEngine:
-    """Load the model of entry `name`. Whatever can't be served is refused here: LoadError says why."""
+    """Load the model of entry `name`. Whatever can't be served is refused here: LoadError says why. `known`: what its
+    steps take, as a profile says."""
     quiet_transformers()
     report(LoadProgress("finding the model", 0, 0))
     folder = resolve_source(settings)
@@ -60,7 +63,8 @@ def load_llm(
     geometry = discover(model, device.torch_device)
     memory = KvMemory(device, geometry.layout(settings.block_tokens), settings)
     try:
-        return _assemble(settings, scheduler, device, model, tokenizer, geometry, memory, weights_bytes)
+        planner = _scheduler(settings, scheduler, memory, known)
+        return _assemble(settings, scheduler, planner, device, model, tokenizer, geometry, memory, weights_bytes)
     except BaseException:
         memory.close()
         raise
@@ -69,6 +73,7 @@ def load_llm(
 def _assemble(
     settings: ModelSettings,
     scheduler: SchedulerSettings,
+    planner: Scheduler,
     device: EngineDevice,
     model: Any,
     tokenizer: Any,
@@ -106,7 +111,7 @@ def _assemble(
         runner=runner,
         memory=memory,
         tables=tables,
-        scheduler=_scheduler(settings, scheduler, memory),
+        scheduler=planner,
         encoder=PromptEncoder(
             tokenizer,
             vocabulary,
@@ -124,14 +129,17 @@ def _assemble(
     return LlmEngine(parts)
 
 
-def _scheduler(model: ModelSettings, settings: SchedulerSettings, memory: KvMemory) -> Scheduler:
+def _scheduler(
+    model: ModelSettings, settings: SchedulerSettings, memory: KvMemory, known: StepTimes | None
+) -> Scheduler:
     sizes = Sizes(
         most_blocks=memory.sure_blocks,
         block_tokens=memory.layout.block_tokens,
         step_tokens=settings.step_tokens,
         max_batch=settings.max_batch,
     )
-    return Scheduler(sizes, make_policy(model.policy or settings.policy, paging_budget=settings.paging_budget))
+    policy = make_policy(model.policy or settings.policy, paging_budget=settings.paging_budget, known=known)
+    return Scheduler(sizes, policy)
 
 
 def _load_config(folder: Path, settings: ModelSettings) -> Any:

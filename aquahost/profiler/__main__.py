@@ -1,0 +1,3 @@
+from aquahost.profiler.measuring import main
+
+main()
