@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from aquahost.cli.burst_options import check_png
 from aquahost.cli.durations import seconds
 from aquahost.cli.files import check_record
 from aquahost.cli.output import Form, FormOption, say
 from aquahost.cli.simulate_options import (
+    AskedTrace,
     DurationOption,
     FileArgument,
     GpusOption,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aquahost.cli.simulate_setup import Setup
+    from aquahost.config.settings import Settings
     from aquahost.simulator.node import SimNode
     from aquahost.simulator.report import Report
 
@@ -72,33 +76,38 @@ def simulate(
 
       aquahost simulate examples/node8.yaml --gpus 8xH100 --record node8.jsonl.gz    # then: aquahost top --replay
     """
-    check_record(record, overwrite=overwrite)
-    if png is not None:
-        from aquahost.cli.burst_options import check_png
-
-        check_png(png)
     around = surroundings(context)
     duration_s = None if duration is None else seconds(duration, "--duration")
-    from aquahost.cli.simulate_setup import AskedTrace, asked_policies, asked_tiers, make_setup
+    check_record(record, overwrite=overwrite)
+    if png is not None:
+        check_png(png)
+    from aquahost.cli.simulate_setup import make_setup
     from aquahost.config.loader import load
 
-    chosen_tiers = asked_tiers(tiers)
+    asked = AskedTrace(name=trace, model=model, duration_s=duration_s, times=rate_times, seed=seed)
     settings = load(which_config(around.env, file), around.env).settings
-    chosen = [(policy, tier) for policy in asked_policies(policies, settings) for tier in chosen_tiers]
+    chosen = _chosen(settings, policies, tiers)
     if record is not None and len(chosen) > 1:
         raise typer.BadParameter("takes one policy and one tier; this would be several runs", param_hint="'--record'")
-    asked = AskedTrace(name=trace, model=model, duration_s=duration_s, times=rate_times, seed=seed)
     setup = make_setup(settings, gpus, asked)
-    if record is None:
-        reports = _run(setup, chosen, around)
-    else:
-        from aquahost.cli.simulate_record import PERIOD_S, recording
-
-        with recording(record, setup.trace) as written:
-            reports = _run(setup, chosen, around, [(PERIOD_S, written.look)])
+    reports = _run(setup, chosen, around) if record is None else _recorded(setup, chosen, around, record)
     if png is not None:
         _draw(setup, reports, png)
     _show(setup, reports, output)
+
+
+def _chosen(settings: Settings, policies: str | None, tiers: str) -> list[tuple[str, str]]:
+    """Each policy with each tier."""
+    from aquahost.cli.simulate_setup import asked_policies, asked_tiers
+
+    return [(policy, tier) for policy in asked_policies(policies, settings) for tier in asked_tiers(tiers)]
+
+
+def _recorded(setup: Setup, chosen: Sequence[tuple[str, str]], around: Surroundings, path: Path) -> list[Report]:
+    from aquahost.cli.simulate_record import PERIOD_S, recording
+
+    with recording(path, setup.trace) as written:
+        return _run(setup, chosen, around, [(PERIOD_S, written.look)])
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -66,3 +67,14 @@ RecordOption = Annotated[
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="--record: replace what the file holds.", rich_help_panel=_SHOWN)
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTrace:
+    """What is to be sent."""
+
+    name: str
+    model: str | None
+    duration_s: float | None
+    times: float
+    seed: int

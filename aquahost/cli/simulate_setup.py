@@ -10,6 +10,7 @@ import typer
 
 from aquahost.cli.lists import listed, one_of
 from aquahost.cli.output import say
+from aquahost.cli.simulate_options import AskedTrace
 from aquahost.config.settings import Kind, ModelSettings, Settings
 from aquahost.errors import ConfigError
 from aquahost.profiler.lookup import measured_profiles, profiles_of
@@ -28,17 +29,6 @@ from aquahost.traces.traffic import make_traffic
 
 TRAFFIC_S = 300.0
 """How long traffic is simulated unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedTrace:
-    """What is to be sent."""
-
-    name: str
-    model: str | None
-    duration_s: float | None
-    times: float
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

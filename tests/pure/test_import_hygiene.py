@@ -47,6 +47,7 @@ COMMANDS = (
     ["run", "--help"],
     ["top", "--help"],
     ["tui", "--help"],
+    ["simulate", "--help"],
 )
 
 

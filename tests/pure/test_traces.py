@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquahost.config.settings import Kind, ModelSettings
 from aquahost.errors import ConfigError
 from aquahost.traces.built_in import TRACES, make_trace
 from aquahost.traces.trace import Trace
@@ -118,11 +119,40 @@ def test_a_file_s_prompts_are_put_in_order_and_begin_at_zero(tmp_path: Path) -> 
         LINE | {"tenant": "no name"},
         LINE | {"model": ""},
         LINE | {"priority": 1},
+        LINE | {"size": 512.0},
+        {"arrival_s": 0, "steps": 30},
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: object) -> None:
     with pytest.raises(ConfigError, match=r"trace\.jsonl:2: "):
         read_trace(written(tmp_path, LINE, line))
+
+
+def test_image_and_audio_models_are_asked_in_their_own_terms(tmp_path: Path) -> None:
+    models = {
+        name: ModelSettings(kind=kind, source="x", max_duration_s=30)
+        for name, kind in (("chat", Kind.LLM), ("paint", Kind.IMAGE), ("sing", Kind.AUDIO))
+    }
+    path = written(
+        tmp_path,
+        {"arrival_s": 0, "size": 1048576, "steps": 30},
+        {"arrival_s": 1, "model": "sing", "size": 12.5, "tenant": None},
+        LINE | {"arrival_s": 2, "model": "chat"},
+    )
+    trace = read_trace(path, models=models, sole="paint")
+    assert [(prompt.model, prompt.size, prompt.steps) for prompt in trace.prompts] == [
+        ("", 1048576, 30),
+        ("sing", 12.5, None),
+        ("chat", None, None),
+    ]
+    for line, said in (
+        (LINE, "names no model; there are chat, paint, sing"),
+        ({"arrival_s": 0, "model": "song"}, "no model 'song'; did you mean sing"),
+        ({"arrival_s": 0, "model": "sing", "size": 31}, "size 31 is above sing's largest, 30 seconds"),
+        ({"arrival_s": 0, "model": "chat"}, "missing required field `input_tokens`"),
+    ):
+        with pytest.raises(ConfigError, match=rf"trace\.jsonl:1: .*{said}"):
+            read_trace(written(tmp_path, line), models=models)
 
 
 def test_files_without_sense_are_refused(tmp_path: Path) -> None:
