@@ -43,8 +43,8 @@ def profile(
 
     Memory, step times and paging are measured with the model loaded alone, by its real engine on this machine's GPU;
     other work on the machine spoils the figures. With --gpu nothing is run: costs are worked out from the model's
-    config, for which no weights are needed, and the GPU's data sheet. Profiles are kept, and used by `aquahost plan`, `aquahost simulate` and, from its next start on, by the daemon's
-    schedulers.
+    config, for which no weights are needed, and the GPU's data sheet. Profiles are kept, and used by `aquahost plan`,
+    `aquahost simulate` and, from its next start on, by the daemon's schedulers.
 
     Examples:
 
