@@ -25,7 +25,7 @@ from aquahost.traces.trace import Trace
 from aquahost.units import MIB
 
 TIERS = ("recompute", "host", "peer")
-_MODEL = "tiny"
+MODEL = "tiny"
 _FLOOR_POLICY = "fcfs"
 _WARM_PROMPTS = 12
 _WARM_TOKENS = 24
@@ -153,7 +153,7 @@ def models_yaml(trace: Trace, setup: Setup, source: str) -> str:
         "scheduler": {"policy": setup.policy, **({"max_batch": trace.max_batch} if trace.max_batch else {})},
         "leasing": {"park_after_s": None},
         "tenants": {tenant: {"key": _key(tenant), "weight": 1} for tenant in trace.tenants},
-        "models": {name or _MODEL: model for name in trace.models},
+        "models": {name or MODEL: model for name in trace.models},
     }
     return "".join(f"{name}: {json.dumps(section)}\n" for name, section in sections.items())
 
@@ -166,7 +166,7 @@ def _warm(
     watcher.begin(f"starting {name}")
     with private_daemon(models_yaml(trace, setup, folder)) as daemon:
         server = Server(host="127.0.0.1", port=daemon.port, path="/v1/completions")
-        target = Target(server=server, model=_MODEL, keys={tenant: _key(tenant) for tenant in trace.tenants})
+        target = Target(server=server, model=MODEL, keys={tenant: _key(tenant) for tenant in trace.tenants})
         _warm_up(trace, target, seed)
         _settle(daemon)
         yield daemon, target

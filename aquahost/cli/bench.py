@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aquahost.cli.bench_burst import burst
+from aquahost.cli.bench_evaluation import evaluation
 from aquahost.cli.ended import ended_by_sigterm
 from aquahost.cli.lazy import reflowed
 from aquahost.cli.output import Column, Form, FormOption, say, write_data, write_line, write_table
@@ -41,8 +42,12 @@ MEASURES = {
     "recall": Measure("aquahost.bench.recall:measure_recall", "How soon a donor has its memory back."),
     "broker": Measure("aquahost.bench.broker:measure_broker", "How many events the broker handles."),
     "decision": Measure("aquahost.bench.decision:measure_decision", "How long the scheduler takes to plan a step."),
+    "plan": Measure("aquahost.bench.plan:measure_plan", "How long planning 256 models on 256 GPUs takes."),
     "long-prompt": Measure(
         "aquahost.bench.long_prompt:measure_long_prompt", "A prompt with most of its KV on a neighbour."
+    ),
+    "fidelity": Measure(
+        "aquahost.bench.fidelity:measure_fidelity", "What the simulator foretells against what the daemon does."
     ),
 }
 _MET = {None: "", True: "yes", False: "NO"}
@@ -54,7 +59,7 @@ app = typer.Typer(name="bench", invoke_without_command=True, add_completion=Fals
 def bench(context: typer.Context, output: FormOption = Form.TABLE) -> None:
     """Measure this machine; daemons it needs are started and stopped apart from yours.
 
-    Without a command, all but burst is measured.
+    Without a command, all but burst and evaluation is measured.
     """
     if context.invoked_subcommand is None:
         _measure(list(MEASURES), output)
@@ -63,11 +68,12 @@ def bench(context: typer.Context, output: FormOption = Form.TABLE) -> None:
 
 
 app.command(help=reflowed(inspect.getdoc(burst) or ""))(burst)
+app.command(help=reflowed(inspect.getdoc(evaluation) or ""))(evaluation)
 
 
 @app.command("all")
 def measure_all(output: FormOption = Form.TABLE) -> None:
-    """Everything but burst.
+    """Everything but burst and evaluation.
 
     Examples:
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aquahost.cli.lists import listed, one_of
 from aquahost.traces.built_in import TRACES
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def asked_trace(name: str, *, seed: int, prompts: int | None, rate_per_s: float)
     path = Path(name)
     if path.suffix or path.exists():
         return read_trace(path, prompts)
-    raise typer.BadParameter(f"{name!r} is neither {_one_of(TRACES)} nor a file", param_hint="'--trace'")
+    raise typer.BadParameter(f"{name!r} is neither {one_of(TRACES)} nor a file", param_hint="'--trace'")
 
 
 def asked_target(url: str | None, model: str | None, key: str | None, token_ids: bool) -> Target | None:
@@ -85,28 +85,14 @@ def asked_setups(policies: str, tiers: str) -> tuple[list[str], list[str]]:
     from aquahost.bench.burst import TIERS
     from aquahost.config.settings import Policy
 
-    return _listed(policies, "--policies", [policy.value for policy in Policy]), _listed(tiers, "--tiers", TIERS)
+    return listed(policies, "--policies", [policy.value for policy in Policy]), listed(tiers, "--tiers", TIERS)
 
 
 def check_png(prefix: str) -> None:
     """Refuse a prefix that nothing can be written to, before anything is measured."""
-    from aquahost.bench.burst_plot import check_matplotlib
+    from aquahost.bench.plots import check_matplotlib
 
     folder = Path(prefix).parent
     if not folder.is_dir():
         raise typer.BadParameter(f"there is no folder {folder}", param_hint="'--png'")
     check_matplotlib()
-
-
-def _listed(text: str, flag: str, known: Iterable[str]) -> list[str]:
-    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is not {_one_of(known)}", param_hint=f"'{flag}'")
-    if not names:
-        raise typer.BadParameter(f"names none of {', '.join(known)}", param_hint=f"'{flag}'")
-    return names
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return f"one of {', '.join(names)}"

@@ -43,7 +43,7 @@ def write_burst(burst: Burst, trace: Trace, form: Form) -> None:
         _write_tenants(rows)
     write_line(f"\ntrace {about(trace)}; room for {trace.kv_tokens:,} tokens")
     if burst.prefill_floor_s is not None:
-        write_line(f"prefilling all prompts back to back: {_time(burst.prefill_floor_s)}")
+        write_line(f"prefilling all prompts back to back: {time_text(burst.prefill_floor_s)}")
     write_line(f"{place.machine}; {place.date}; commit {place.commit}")
 
 
@@ -76,7 +76,7 @@ def _write_rows(rows: list[Row]) -> None:
         [
             row.policy,
             row.tier,
-            *(_time(getattr(row, field)) for _, field in _TIMES),
+            *(time_text(getattr(row, field)) for _, field in _TIMES),
             f"{row.output_tokens_per_s:,.0f}",
             "-" if row.paged_bytes is None else format_bytes(row.paged_bytes),
             Cell(str(row.failed), RED if row.failed else ""),
@@ -97,9 +97,9 @@ def _write_tenants(rows: list[Row]) -> None:
                 row.tier,
                 name,
                 str(tenant.prompts),
-                _time(tenant.ttft_p50_s),
-                _time(tenant.ttft_p99_s),
-                _time(tenant.completion_mean_s),
+                time_text(tenant.ttft_p50_s),
+                time_text(tenant.ttft_p99_s),
+                time_text(tenant.completion_mean_s),
                 _share(tenant.token_share),
                 _share(tenant.device_share),
             ]
@@ -113,7 +113,7 @@ def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _time(time_s: float | None) -> str:
+def time_text(time_s: float | None) -> str:
     """Three digits of it: 12.3 ms, 1.23 s."""
     if time_s is None:
         return "-"

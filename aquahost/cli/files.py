@@ -1,7 +1,8 @@
-"""Files that `aquahost run` writes."""
+"""Files that commands write."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,3 +23,12 @@ def check_folder(path: Path) -> None:
         raise typer.BadParameter(f"{path} is a folder", param_hint="'--output'")
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"the folder {path.parent} does not exist", param_hint="'--output'")
+
+
+def check_record(record: Path | None, *, overwrite: bool) -> None:
+    """What a file holds is not lost by mistake."""
+    if record is None:
+        if overwrite:
+            raise typer.BadParameter("belongs to --record", param_hint="'--overwrite'")
+    elif not overwrite and os.path.isfile(record) and os.path.getsize(record):
+        raise typer.BadParameter(f"{record} exists; name another file, or add --overwrite", param_hint="'--record'")

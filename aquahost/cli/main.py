@@ -47,6 +47,15 @@ COMMANDS = (
         "profile", "aquahost.cli.profile:profile", "Measure what a model costs on a GPU, or work it out.", _MORE
     ),
     LazyCommand(
+        "plan", "aquahost.cli.plan:plan", "Say which model goes on which GPU, who lends to whom, and why.", _MORE
+    ),
+    LazyCommand(
+        "simulate",
+        "aquahost.cli.simulate:simulate",
+        "Simulate what a node will do under a load, on a virtual clock: no GPUs, no weights.",
+        _MORE,
+    ),
+    LazyCommand(
         "bench",
         "aquahost.cli.bench:app",
         "Measure this machine; daemons it needs are started and stopped apart from yours.",

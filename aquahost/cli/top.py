@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aquahost.cli.exits import ExitCode
+from aquahost.cli.files import check_record
 from aquahost.cli.output import has_colour, say, write
 from aquahost.cli.surroundings import Surroundings, surroundings
 
@@ -79,7 +79,7 @@ def top(
     """
     _check(once=once, size=size, record=record, replay=replay, speed=speed)
     _check_watching(once=once, replay=replay, readonly=readonly, per_s=per_s)
-    _check_record(record, overwrite=overwrite)
+    check_record(record, overwrite=overwrite)
     around = surroundings(context)
     _check_theme(theme)
     theme = theme or _fitting_theme()
@@ -130,15 +130,6 @@ def _check_watching(*, once: bool, replay: Path | None, readonly: bool, per_s: f
             raise typer.BadParameter(f"goes without saying with {other}", param_hint="'--readonly'")
         if per_s is not None:
             raise typer.BadParameter(f"excludes {other}", param_hint="'--per-s'")
-
-
-def _check_record(record: Path | None, *, overwrite: bool) -> None:
-    """What a file holds is not lost by mistake."""
-    if record is None:
-        if overwrite:
-            raise typer.BadParameter("belongs to --record", param_hint="'--overwrite'")
-    elif not overwrite and os.path.isfile(record) and os.path.getsize(record):
-        raise typer.BadParameter(f"{record} exists; name another file, or add --overwrite", param_hint="'--record'")
 
 
 def _size(given: str | None) -> tuple[int, int]:

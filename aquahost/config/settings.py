@@ -190,6 +190,12 @@ class TrafficSettings(_Settings):
     """Mean length of its reply."""
     duration_s: Seconds = 10.0
     """Mean length of a sound."""
+    adapters: int = Field(default=0, ge=0, le=10_000)
+    """LoRA adapters, of which each language prompt asks for one; for `simulate` alone."""
+    adapter_bytes: Bytes = 200 * MIB
+    """Of one adapter."""
+    adapter_slots: int = Field(default=4, ge=1)
+    """Adapters that the model's GPU has room for."""
 
 
 class ModelSettings(_Settings):

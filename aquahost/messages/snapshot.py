@@ -199,7 +199,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     pid: int
     driver: str
-    """"cuda" or "emulated"."""
+    """"cuda" or "emulated"; "simulated" in recordings of `aquahost simulate`."""
     uptime_s: float
     draining: bool
     gpus: list[GpuView]

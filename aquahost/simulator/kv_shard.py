@@ -1,34 +1,18 @@
 """The KV memory of a simulated language model on one GPU: the engine's three tiers, counted instead of held.
 
 What the engine keeps by block id is kept here as numbers by place, so that millions of tokens cost nothing. Chunks are
-taken to be filled without gaps.
+taken to be filled without gaps. A place is a lease, by its id, or the host.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aquahost.engines.llm.tiers import Tier
-
-HOST = 0
-"""The host as a place; other places are leases, by id from 1."""
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """Memory of another GPU that is mapped."""
-
-    donor: int
-    chunks: int
-    bytes_per_s: float
-    used: int = 0
-    """Blocks given out."""
-    keep_chunks: int | None = None
-    """How many of its chunks may be kept, while the donor wants some back."""
-    vacating: int = 0
-    """Chunks whose blocks are on their way elsewhere."""
+from aquahost.simulator.links import HOST
+from aquahost.simulator.peer_memory import PeerMemory
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +34,14 @@ class KvShard:
     """Owns the blocks of one model on one GPU and beyond; a `SizedMemory` of engines.llm.kv_sizer."""
 
     def __init__(
-        self, *, block_bytes: int, block_tokens: int, chunk_bytes: int, local_bytes: int, borrow_bytes: int, host_bytes: int
+        self,
+        *,
+        block_bytes: int,
+        block_tokens: int,
+        chunk_bytes: int,
+        local_bytes: int,
+        borrow_bytes: int,
+        host_bytes: int,
     ) -> None:
         self.block_bytes = block_bytes
         self.block_tokens = block_tokens
@@ -63,8 +54,10 @@ class KvShard:
         self.mapped_local = self.local_chunks
         self.local_used = 0
         self.host_used = 0
-        self.leases: dict[int, Lease] = {}
+        self.peer = PeerMemory(self.chunk_blocks)
         self.holdings: dict[str, Holding] = {}
+        self._copied: dict[Holding, int] = {}
+        """How many copies there are of those that have any."""
 
     # -- sizes -------------------------------------------------------------------------------------------------
 
@@ -81,29 +74,24 @@ class KvShard:
     @property
     def borrowed_bytes(self) -> int:
         """Memory taken of other GPUs."""
-        return sum(lease.chunks for lease in self.leases.values()) * self.chunk_bytes
+        return self.peer.chunks * self.chunk_bytes
 
     @property
     def free_local(self) -> int:
         """Local blocks that are mapped and not given out."""
         return min(self.mapped_local * self.chunk_blocks, self.local_blocks) - self.local_used
 
-    @property
-    def free_peer(self) -> int:
-        """Leased blocks that are not given out."""
-        return sum(self._free(lease) for lease in self.leases.values())
-
-    @property
-    def remote_room(self) -> int:
-        """Blocks of slower memory that could be given out, copies that may be dropped included."""
-        copies = sum(one.copies.total() for one in self.holdings.values() if one.is_seated)
-        return self.free_peer + self.host_blocks - self.host_used + copies
+    def remote_rooms(self) -> tuple[int, int]:
+        """Blocks of slower memory that could be given out, copies that may be dropped included, and those of leases."""
+        peer = self.peer.free
+        copies = sum([count for one, count in self._copied.items() if one.is_seated])
+        return peer + self.host_blocks - self.host_used + copies, peer
 
     @property
     def peer_block_s(self) -> float | None:
         """Time that the slowest link of the leases takes for a block."""
-        rates = [lease.bytes_per_s for lease in self.leases.values()]
-        return self.block_bytes / min(rates) if rates else None
+        rate = self.peer.slowest_bytes_per_s
+        return None if rate is None else self.block_bytes / rate
 
     def map_local(self, chunks: int) -> None:
         """Give so many more local chunks memory."""
@@ -117,8 +105,7 @@ class KvShard:
 
     def used_chunks(self, tier: Tier) -> int:
         """Chunks of leased or of host memory that blocks are given out of."""
-        used = self.host_used if tier is Tier.HOST else sum(lease.used for lease in self.leases.values())
-        return -(-used // self.chunk_blocks)
+        return -(-(self.host_used if tier is Tier.HOST else self.peer.used) // self.chunk_blocks)
 
     # -- blocks ------------------------------------------------------------------------------------------------
 
@@ -128,6 +115,13 @@ class KvShard:
         holding.local += local
         self.local_used += local
         holding.remote += self.take_remote(remote)
+
+    def fill(self, blocks: Mapping[str, int]) -> None:
+        """Give prompts that lie in local memory alone as many blocks as this."""
+        for prompt_id, count in blocks.items():
+            holding = self.holdings[prompt_id]
+            self.local_used += count - holding.local
+            holding.local = count
 
     def page_out(self, prompt_id: str, computed: int, kept: int) -> Counter[int]:
         """Begin to move a prompt's local blocks away, all but the first `kept` of its blocks being dropped; returns how
@@ -145,7 +139,7 @@ class KvShard:
         if copies > saved:
             written[next(reversed(holding.copies))] += copies - saved
         holding.remote += fresh + holding.copies
-        holding.copies = Counter()
+        self._set_copies(holding, Counter())
         holding.saved_tokens = computed
         return written
 
@@ -166,7 +160,7 @@ class KvShard:
             if part > 0:
                 taken[place] = part
         holding.remote -= taken
-        holding.copies += taken
+        self._set_copies(holding, holding.copies + taken)
         holding.saved_tokens = computed
         holding.local += missing
         self.local_used += missing
@@ -178,54 +172,39 @@ class KvShard:
         if holding is not None:
             self.local_used -= holding.local
             self._give_back(holding.remote + holding.copies)
+            self._copied.pop(holding, None)
 
     def take_remote(self, count: int) -> Counter[int]:
-        """Blocks of slower memory by place: of leases, evenly by room, then of the host. Raises ValueError if there are
-        not so many."""
-        taken: Counter[int] = Counter()
+        """Blocks of slower memory by place: of leases, then of the host. Raises ValueError if there are not so many."""
         if not count:
-            return taken
+            return Counter()
         self._drop_copies_for(count)
-        rooms = {number: room for number, lease in self.leases.items() if (room := self._free(lease)) > 0}
-        peer = min(count, sum(rooms.values()))
-        for at, (number, room) in enumerate(sorted(rooms.items(), key=lambda one: one[1])):
-            part = min(room, (peer - taken.total()) // (len(rooms) - at))
-            taken[number] = part
-            self.leases[number].used += part
-        taken[HOST] = count - peer
-        if taken[HOST] > self.host_blocks - self.host_used:
+        if count > self.peer.free + self.host_blocks - self.host_used:
             raise ValueError(f"{count} blocks of slower memory asked, too few are free")
-        self.host_used += taken[HOST]
-        return +taken
+        taken = self.peer.take(count)
+        if hosted := count - taken.total():
+            taken[HOST] = hosted
+            self.host_used += hosted
+        return taken
 
     # -- leases ------------------------------------------------------------------------------------------------
 
-    def give_up_empty(self, lease_id: int, chunks: int) -> int:
-        """Give up to so many empty chunks of a lease back; returns how many. A lease without chunks is forgotten."""
-        lease = self.leases[lease_id]
-        given = max(0, min(chunks, self._free(lease, closed=True) // self.chunk_blocks))
-        lease.chunks -= given
-        if not lease.chunks:
-            del self.leases[lease_id]
-        return given
-
     def drop_copies_in(self, lease_id: int) -> None:
         """Forget all copies that lie in a lease."""
-        for holding in self.holdings.values():
-            dropped = Counter({lease_id: holding.copies.pop(lease_id, 0)})
-            self._give_back(dropped)
+        for holding in list(self._copied):
+            self._give_back(Counter({lease_id: holding.copies.pop(lease_id, 0)}))
+            self._set_copies(holding, holding.copies)
 
     def vacate(self, lease_id: int, chunks: int) -> tuple[Counter[int], list[str]]:
         """Move what lies in so many chunks of a lease: to other leases, else the host; returns how many blocks go to
         which place, and the prompts that found no room and have lost all. The chunks are empty from now on, and
         `vacating` until `vacated`."""
-        lease = self.leases[lease_id]
+        lease = self.peer.leases[lease_id]
         excess = max(0, lease.used - (lease.chunks - lease.vacating - chunks) * self.chunk_blocks)
-        steady = [n for n, one in self.leases.items() if n != lease_id and one.keep_chunks is None]
-        rooms = {n: self._free(self.leases[n]) for n in steady} | {HOST: self.host_blocks - self.host_used}
+        rooms = self.peer.rooms() | {HOST: self.host_blocks - self.host_used}
         moved: Counter[int] = Counter()
         lost: list[str] = []
-        for prompt_id in reversed(list(self.holdings)):
+        for prompt_id in list(self.holdings):
             here = min(excess, self.holdings[prompt_id].remote[lease_id])
             if here and sum(rooms.values()) < here:
                 self.release(prompt_id)
@@ -245,22 +224,21 @@ class KvShard:
 
     def vacated(self, lease_id: int, chunks: int) -> None:
         """What was to leave has; the chunks are given back."""
-        lease = self.leases[lease_id]
-        lease.vacating -= chunks
-        lease.chunks -= chunks
-        if not lease.chunks:
-            del self.leases[lease_id]
+        self.peer.leases[lease_id].vacating -= chunks
+        self.peer.give_up(lease_id, chunks)
 
     def promote(self, most: int) -> Counter[int]:
         """Move up to so many blocks from host memory to leases with room; returns how many go where."""
         moved: Counter[int] = Counter()
-        for number, lease in self.leases.items():
-            for prompt_id, holding in self.holdings.items():
-                part = min(most - moved.total(), holding.remote[HOST], self._free(lease))
+        rooms = self.peer.rooms()
+        hosted = [name for name, holding in self.holdings.items() if holding.remote[HOST]] if rooms else []
+        for name in hosted:
+            for number, room in rooms.items():
+                part = min(most - moved.total(), self.holdings[name].remote[HOST], room - moved[number])
                 if part > 0:
-                    self._shift(prompt_id, HOST, number, part)
+                    self._shift(name, HOST, number, part)
                     moved[number] += part
-        return moved
+        return +moved
 
     def check(self) -> None:
         """Raise AssertionError unless every block is counted once."""
@@ -270,26 +248,24 @@ class KvShard:
             assert holding.local >= 0, "fewer than no blocks"
         assert self.local_used == sum(one.local for one in self.holdings.values()), "local blocks are miscounted"
         assert self.host_used == held[HOST], "host blocks are miscounted"
-        for number, lease in self.leases.items():
-            assert lease.used == held[number], f"blocks of lease {number} are miscounted"
-            assert lease.used <= (lease.chunks - lease.vacating) * self.chunk_blocks, f"lease {number} is overfull"
+        self.peer.check(held)
 
     # -- pieces ------------------------------------------------------------------------------------------------
-
-    def _free(self, lease: Lease, *, closed: bool = False) -> int:
-        if lease.keep_chunks is not None and not closed:
-            return 0
-        return (lease.chunks - lease.vacating) * self.chunk_blocks - lease.used
 
     def _shift(self, prompt_id: str, source: int, target: int, count: int) -> None:
         remote = self.holdings[prompt_id].remote
         remote[source] -= count
         remote[target] += count
         self._give_back(Counter({source: count}))
-        if target == HOST:
-            self.host_used += count
+        self._give_back(Counter({target: -count}))
+
+    def _set_copies(self, holding: Holding, copies: Counter[int]) -> None:
+        holding.copies = copies
+        count = copies.total()
+        if count:
+            self._copied[holding] = count
         else:
-            self.leases[target].used += count
+            self._copied.pop(holding, None)
 
     def _trim(self, holding: Holding, remote: int) -> None:
         excess = holding.remote.total() - max(0, remote)
@@ -301,16 +277,16 @@ class KvShard:
                 excess -= part
 
     def _drop_copies_for(self, count: int) -> None:
-        for holding in self.holdings.values():
-            if self.free_peer + self.host_blocks - self.host_used >= count:
+        for holding in list(self._copied):
+            if self.peer.free + self.host_blocks - self.host_used >= count:
                 return
             if holding.is_seated:
                 self._give_back(holding.copies)
-                holding.copies = Counter()
+                self._set_copies(holding, Counter())
 
-    def _give_back(self, blocks: Iterable[int] | Counter[int]) -> None:
-        for place, count in Counter(blocks).items():
+    def _give_back(self, blocks: Counter[int]) -> None:
+        for place, count in blocks.items():
             if place == HOST:
                 self.host_used -= count
-            elif place in self.leases:
-                self.leases[place].used -= count
+            else:
+                self.peer.give(place, -count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from aquahost.config.settings import EmulatedSettings
@@ -13,7 +14,7 @@ from aquahost.simulator.agenda import Agenda, Entry
 
 HOST = -1
 ACHIEVABLE = 0.8
-"""Of what data sheets print: 2 MiB pieces over PCIe 5 were measured at 50 of 64 GB/s on H100, NVLink at about as much."""
+"""Of what data sheets print: pieces of 2 MiB were measured at 50 of PCIe 5's 64 GB/s on an H100."""
 
 
 class Way(NamedTuple):
@@ -104,13 +105,21 @@ class Links:
         self.moved: Counter[tuple[int, int]] = Counter()
         """Bytes that have arrived or were read in place, by source and target."""
 
+    def now_s(self) -> float:
+        """The present."""
+        return self._agenda.now_s()
+
     def rate(self, source: int, target: int) -> float:
         """Bytes per second of one copy that is alone."""
         return min(self.wiring.ways(source, target).values())
 
     def copy(self, parts: list[Part], arrived: Callable[[], None]) -> None:
         """Start copies at once; `arrived` is called when the last of them has arrived, or right away for none."""
-        left = sum(part.nbytes > 0 for part in parts)
+        nbytes: Counter[tuple[int, int]] = Counter()
+        for part in parts:
+            nbytes[part.source, part.target] += part.nbytes
+        nbytes = +nbytes
+        left = len(nbytes)
         if not left:
             self._agenda.after(0.0, arrived)
             return
@@ -121,16 +130,23 @@ class Links:
             if not left:
                 arrived()
 
-        for part in parts:
-            if part.nbytes > 0:
-                flow = _Flow(part, part.nbytes, self.wiring.ways(part.source, part.target), one_arrived)
-                self._agenda.after(self.wiring.latency_s(part.source, part.target), lambda flow=flow: self._begin(flow))
+        for (source, target), total in nbytes.items():
+            flow = _Flow(Part(source, target, total), total, self.wiring.ways(source, target), one_arrived)
+            self._agenda.after(self.wiring.latency_s(source, target), partial(self._begin, flow))
 
     def read_s(self, part: Part) -> float:
         """How long reading bytes in place takes beside the copies that are under way."""
         self.moved[part.source, part.target] += part.nbytes
         ways = self.wiring.ways(part.source, part.target)
         return part.nbytes / min(rate / (1 + self._crowd[way]) for way, rate in ways.items())
+
+    def moved_so_far(self) -> Counter[tuple[int, int]]:
+        """As `moved`, with what has arrived of copies that are under way."""
+        passed_s, moved = self._agenda.now_s() - self._seen_s, self.moved.copy()
+        for flow in self._flows:
+            part = flow.part
+            moved[part.source, part.target] += max(0, part.nbytes - round(flow.left_bytes - flow.rate * passed_s))
+        return moved
 
     def _begin(self, flow: _Flow) -> None:
         self._progress()
@@ -152,8 +168,8 @@ class Links:
             return
         crowd = self._crowd
         for flow in self._flows:
-            flow.rate = min(rate / crowd[way] for way, rate in flow.ways.items())
-        soonest_s = min(flow.left_bytes / flow.rate for flow in self._flows)
+            flow.rate = min([rate / crowd[way] for way, rate in flow.ways.items()])
+        soonest_s = min([flow.left_bytes / flow.rate for flow in self._flows])
         self._next = self._agenda.after(max(0.0, soonest_s), self._arrive)
 
     def _arrive(self) -> None:

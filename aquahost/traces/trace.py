@@ -24,6 +24,12 @@ class TracePrompt:
     tenant: str = ""
     model: str = ""
     """Empty for the one model that is measured."""
+    size: float | None = None
+    """Of an image: pixels; of a sound: seconds; None for what its model makes where a request does not say."""
+    adapter: int | None = None
+    """LoRA adapter that it asks for, by number."""
+    steps: int | None = None
+    """Of an image: denoising steps; None for what its model does where a request does not say."""
 
     @property
     def tokens(self) -> int:

@@ -15,11 +15,15 @@ from aquahost.engines.llm.tiers import Tier
 from aquahost.engines.memory_desk import MemoryDesk, Part
 from aquahost.messages.memory import Demand
 from aquahost.scheduling.scheduler import Scheduler
+from aquahost.units import GIB
 from aquahost_cuda.check import DriverError
 
 logger = logging.getLogger(__name__)
 
 SIZING_PERIOD_S = 0.01
+MOST_MAPPED_BYTES = GIB
+"""What is mapped, or unmapped, between two steps: a chunk takes a fraction of a millisecond, and all of a large GPU's a
+tenth of a second, in which nothing would be computed."""
 REFUSED_PAUSE_S = 1.0
 """How long no more is claimed than the broker, or the driver, had."""
 
@@ -69,6 +73,7 @@ class KvSizer:
         self._scheduler = scheduler
         self._local = Linger(desk.settings.linger_s, memory.local_chunks)
         self._borrowed = Linger(desk.settings.linger_s)
+        self._portion = max(1, MOST_MAPPED_BYTES // memory.chunk_bytes)
         self.demanded_chunks = 0
         """Leased chunks that the broker was last asked for."""
         self._local_target = 0
@@ -123,7 +128,8 @@ class KvSizer:
         if target > memory.mapped_local:
             self._grow_local(target, now_s)
         else:
-            memory.unmap_local(memory.mapped_local - target)
+            excess = memory.mapped_local - target
+            memory.unmap_local(min(excess, self._portion) if len(self._scheduler.prompts) else excess)
             desk.claim(Part.KV, memory.local_bytes)
 
     def _grow_local(self, target: int, now_s: float) -> None:
@@ -134,7 +140,7 @@ class KvSizer:
             return
         self._refused_chunks = 0
         try:
-            memory.map_local(target - memory.mapped_local)
+            memory.map_local(min(target - memory.mapped_local, self._portion))
         except DriverError as error:  # someone else took what the broker believed to be free
             logger.warning("GPU memory for KV blocks was promised and is not there: %s", error)
             desk.claim(Part.KV, memory.local_bytes)

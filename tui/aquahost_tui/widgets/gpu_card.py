@@ -53,7 +53,7 @@ class GpuCard(Widget):
             return
         self._shown = _Shown(
             gpu=gpu,
-            models=[model for model in snapshot.models if model.gpu == gpu.index],
+            models=[model for model in snapshot.models if model.gpu == gpu.index or model.name in gpu.models],
             lent=_by_gpu(snapshot.leases, lambda lease: (lease.donor, lease.borrower_gpu), gpu.index),
             borrowed=_by_gpu(snapshot.leases, lambda lease: (lease.borrower_gpu, lease.donor), gpu.index),
             utilisation=store.utilisation.get(gpu.index, Series()),

@@ -43,8 +43,8 @@ class StatusBar(Widget):
 def _pieces(store: Store, title: str) -> list[Content]:
     pieces = [Content.styled("aquahost", "bold $text-primary")]
     snapshot = store.snapshot
-    if snapshot is not None and snapshot.driver == "emulated":
-        pieces.append(Content.styled(" EMULATED ", "bold $background on $warning"))
+    if snapshot is not None and snapshot.driver in ("emulated", "simulated"):
+        pieces.append(Content.styled(f" {snapshot.driver.upper()} ", "bold $background on $warning"))
     elif snapshot is not None:
         pieces.append(_pair("driver", snapshot.driver))
     if store.trouble is not None:

@@ -1,0 +1,1 @@
+"""AQUA's evaluation rebuilt on the simulator: what docs/evaluation.md shows."""

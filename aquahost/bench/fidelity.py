@@ -1,0 +1,109 @@
+"""The simulator with a measured profile against the live daemon: the same trace, model, settings and ruler."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aquahost.bench.burst import MODEL, Setup, measure_daemons, models_yaml
+from aquahost.bench.figures import Figure
+from aquahost.bench.tiny_llama import MAX_CONTEXT, make_tiny_llama
+from aquahost.config.loader import load_settings
+from aquahost.config.settings import Settings
+from aquahost.profiler.measured import measure
+from aquahost.profiles.profile import Profile
+from aquahost.simulator.build import EMULATED_CHUNK_BYTES
+from aquahost.simulator.links import Paired
+from aquahost.simulator.node import Hosted
+from aquahost.simulator.run import Machine, simulate
+from aquahost.traces.built_in import make_trace
+from aquahost.traces.replies import Row
+from aquahost.traces.trace import Trace
+
+_TRACES = (("burst", 8.0), ("poisson", 6.0), ("mixed", 8.0))
+"""Name and arrivals a second."""
+_SETUP = Setup("fair", "peer")
+_RUNS = 3
+_SEED = 1
+_BAR = 0.15
+_FIGURES = ("ttft_p50_s", "ttft_p99_s", "completion_mean_s", "output_tokens_per_s")
+
+
+class _Silent:
+    """Nobody is told how far the measurement is."""
+
+    def begin(self, what: str) -> None:
+        """Something else is measured now."""
+
+    def prompt_ended(self) -> None:
+        """One more prompt of a replay is at its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One trace, live and simulated."""
+
+    trace: Trace
+    live: Row
+    """Of which `medians` counts."""
+    simulated: Row
+
+
+def measure_fidelity() -> list[Figure]:
+    """For three traces: what the simulator foretells ÷ what the live daemon did, medians of its runs."""
+    figures = []
+    for pair in compare():
+        for name in _FIGURES:
+            live, foretold = pair.live.medians[name], getattr(pair.simulated, name)
+            if live is None or foretold is None:
+                continue
+            error = foretold / live - 1
+            note = f"live {live:.4g}, simulated {foretold:.4g}"
+            figures.append(
+                Figure(
+                    name=f"{pair.trace.name}: {name}, simulated against live",
+                    value=100 * error,
+                    unit="%",
+                    bar=f"within {100 * _BAR:.0f}",
+                    met=abs(error) <= _BAR,
+                    note=note,
+                )
+            )
+    return figures
+
+
+def compare() -> Iterator[Pair]:
+    """Measure the model once, then run each trace live and simulated."""
+    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
+        make_tiny_llama(Path(folder))
+        profile: Profile | None = None
+        for name, rate_per_s in _TRACES:
+            trace = make_trace(name, seed=_SEED, rate_per_s=rate_per_s)
+            settings = _settings(trace, folder)
+            if profile is None:
+                model = settings.models[MODEL].model_copy(update={"max_context": MAX_CONTEXT})
+                profile = measure(MODEL, model, settings, lambda note: None)
+            burst = measure_daemons(trace, [_SETUP.policy], [_SETUP.tier], runs=_RUNS, seed=_SEED, watcher=_Silent())
+            yield Pair(trace=trace, live=burst.measured[0].row, simulated=_simulated(trace, settings, profile))
+
+
+def _simulated(trace: Trace, settings: Settings, profile: Profile) -> Row:
+    emulated = settings.host.emulated
+    machine = Machine(
+        name=f"{emulated.gpus} emulated GPUs",
+        gpu_bytes=(emulated.gpu_bytes,) * emulated.gpus,
+        wiring=Paired(emulated),
+        chunk_bytes=EMULATED_CHUNK_BYTES,
+    )
+    hosted = [Hosted(name=MODEL, settings=settings.models[MODEL], profile=profile, gpus=(0,))]
+    return simulate(settings, hosted, machine, trace, policy=_SETUP.policy, tier=_SETUP.tier).total
+
+
+def _settings(trace: Trace, source: str) -> Settings:
+    """What the live daemon is given."""
+    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
+        path = Path(folder) / "models.yaml"
+        path.write_text(f"host: {{driver: emulated}}\n{models_yaml(trace, _SETUP, source)}")
+        return load_settings(path)
