@@ -82,9 +82,7 @@ class Daemon:
         self._events = EventLog()
         self._gpus = GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
-        self._models = hosted_models(settings, log_dir)
-        for name, times in (step_times or {}).items():
-            self._models[name].step_times = times
+        self._models = hosted_models(settings, log_dir, step_times or {})
         self._router = Router(
             self._models,
             send=self._link.send,
