@@ -45,4 +45,5 @@ def step_shape(plan: StepPlan) -> StepShape:
         prefill=prefill,
         pairs=sum(chunk.count * (chunk.start + chunk.count / 2) for chunk in plan.chunks),
         prefill_context=sum(chunk.start for chunk in plan.chunks),
+        chunks=max(1, len(plan.chunks)),
     )
