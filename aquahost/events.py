@@ -12,6 +12,7 @@ class EventKind(StrEnum):
 
     DAEMON_STARTED = "daemon.started"
     DAEMON_DRAINING = "daemon.draining"
+    MODELS_PLACED = "models.placed"
     MODEL_LOADING = "model.loading"
     MODEL_READY = "model.ready"
     MODEL_DRAINING = "model.draining"

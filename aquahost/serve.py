@@ -34,6 +34,7 @@ from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
 from aquahost.profiler.known_steps import known_steps
+from aquahost.start_plan import planned_gpus
 from aquahost.worker.spec import DriverSpec
 from aquahost_cuda.check import DriverError
 from aquahost_cuda.device import GpuMonitor
@@ -120,6 +121,7 @@ async def _run(
     listeners: list[socket.socket],
     announce: Callable[[], None],
 ) -> None:
+    gpu_name = _gpu_name(driver_spec, monitor)
     daemon = Daemon(
         settings,
         run_dir=run_dir,
@@ -129,7 +131,8 @@ async def _run(
         read_gpus=monitor.read,
         clock=SystemClock(),
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
-        step_times=known_steps(settings, _gpu_name(driver_spec, monitor)),
+        step_times=known_steps(settings, gpu_name),
+        plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
     )
     server = _HttpServer(_http_config(daemon))
     _stop_on_signals(daemon)

@@ -13,7 +13,7 @@ from aquahost.units import format_bytes
 
 if TYPE_CHECKING:
     from aquahost.bench.evaluation.cases import Case
-    from aquahost.bench.evaluation.run import EvaluationRow
+    from aquahost.bench.evaluation.run import CaseResult, EvaluationRow
 
 FolderOption = Annotated[
     Path, typer.Option("--folder", metavar="DIR", help="Where its models.yaml files are, in a checkout.")
@@ -56,16 +56,16 @@ def evaluation(
     if not (folder / chosen[0].file).exists():
         raise ConfigError(f"{folder / chosen[0].file} does not exist; run this in a checkout, or name --folder")
     running = Evaluation(folder, say)
-    rows: dict[str, list[EvaluationRow]] = {}
+    results: dict[str, CaseResult] = {}
     for case in chosen:
-        rows[case.name] = list(running.rows(case, range(1, seeds + 1) if seeds else case.seeds))
+        results[case.name] = running.run(case, range(1, seeds + 1) if seeds else case.seeds)
         if output is Form.TABLE:
-            _write(case, rows[case.name])
+            _write(case, results[case.name])
     if output is not Form.TABLE:
         from aquahost.bench.figures import this_place
 
         place = this_place()
-        write_data({"date": place.date, "commit": place.commit, "cases": rows}, output)
+        write_data({"date": place.date, "commit": place.commit, "cases": results}, output)
 
 
 def _chosen(cases: tuple[Case, ...], only: str) -> list[Case]:
@@ -79,7 +79,7 @@ def _chosen(cases: tuple[Case, ...], only: str) -> list[Case]:
     return [case for case in cases if case.name in words or case.name.partition("-")[0] in words]
 
 
-def _write(case: Case, rows: list[EvaluationRow]) -> None:
+def _write(case: Case, result: CaseResult) -> None:
     write_line(f"{case.name}: {case.about}")
     titles = ("TTFT P50", "P99", "ITL P99", "LONGEST GAP", "DONE MEAN", "P99", "TOKENS/S", "PAGED", "FAILED")
     columns = [*map(Column, ("MODEL", "POLICY", "TIER")), *(Column(title, right=True) for title in titles)]
@@ -96,9 +96,14 @@ def _write(case: Case, rows: list[EvaluationRow]) -> None:
                 format_bytes(row.figures["paged_bytes"] or 0),
                 f"{row.figures['failed'] or 0:.0f}",
             ]
-            for row in rows
+            for row in result.rows
         ],
     )
+    for one in result.comparisons:
+        write_line(
+            f"fair × peer against {one.against}: P99 TTFT {one.ttft_p99_times:.2f} times shorter, mean completion "
+            f"{one.completion_times:.2f} times shorter, {one.tokens_per_s_times:.3f} times the tokens/s"
+        )
     write_line("")
 
 

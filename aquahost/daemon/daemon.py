@@ -25,6 +25,7 @@ from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.recent_work import flow_views
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.router import Router
+from aquahost.daemon.start_placing import PlanGpus, advise
 from aquahost.daemon.supervisor import Supervisor
 from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
@@ -60,8 +61,10 @@ class Daemon:
         clock: Clock,
         find_links: FindLinks | None = None,
         step_times: Mapping[str, StepTimes] | None = None,
+        plan_gpus: PlanGpus | None = None,
     ) -> None:
-        """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured before, by name."""
+        """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured before, by name.
+        `plan_gpus` is asked once, before models are loaded."""
         self.settings = settings
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
@@ -69,6 +72,7 @@ class Daemon:
         self._log_dir = log_dir
         self._driver_name = driver_name
         self._clock = clock
+        self._plan_gpus = plan_gpus
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None
@@ -78,9 +82,7 @@ class Daemon:
         self._events = EventLog()
         self._gpus = GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
-        self._models = hosted_models(settings, log_dir)
-        for name, times in (step_times or {}).items():
-            self._models[name].step_times = times
+        self._models = hosted_models(settings, log_dir, step_times or {})
         self._router = Router(
             self._models,
             send=self._link.send,
@@ -119,6 +121,7 @@ class Daemon:
         await self._supervisor.start()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
         self._links.begin()
+        await advise(self._models, self._plan_gpus, self._gpus.readings, self._events)
         for model in self._models.values():
             if model.settings.autoload:
                 self._supervisor.load(model)

@@ -98,7 +98,9 @@ class GpuWatch:
                     for reading in self.readings
                     if reading.lost is None and lost(reading.index) is None
                 ]
-                model.gpu = choose_gpu(model.settings.gpu, memory, loading=loading, loaded=loaded)
+                model.gpu = choose_gpu(
+                    model.settings.gpu, memory, loading=loading, loaded=loaded, preferred=model.preference
+                )
             except LoadError as error:
                 raise LoadError(f"{error}; change its entry in models.yaml") from error
             return model.gpu

@@ -15,21 +15,32 @@ from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.daemon.worker_process import WorkerProcess
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost.messages.wire import EngineStats, Footprint, LoadProgress
+from aquahost.placement.preference import Preference
 from aquahost.scheduling.slicer import StepTimes
 
 
 class HostedModel:
     """A model, its worker and its prompts. The supervisor writes what concerns the worker, the router the prompts."""
 
-    def __init__(self, name: str, settings: ModelSettings, limits: SupervisionLimits, log_path: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ModelSettings,
+        limits: SupervisionLimits,
+        log_path: Path,
+        step_times: StepTimes | None = None,
+    ) -> None:
         self.name = name
         self.settings = settings
         self.log_path = log_path
         self.supervision = Supervision(name, limits)
         self.wanted = False
         """Whether it ought to be loaded: asked for, and not unloaded since."""
-        self.step_times: StepTimes | None = None
+        self.step_times = step_times
         """What its steps take, as a profile says; for its scheduler to begin with."""
+
+        self.preference: Preference | None = None
+        """Where the planner would have it."""
 
         self.worker_id: int | None = None
         """The worker that runs or is being begun."""
@@ -56,6 +67,13 @@ class HostedModel:
     def state(self) -> ModelState:
         """Where it stands."""
         return self.supervision.state
+
+    def settings_on(self, gpu: int) -> ModelSettings:
+        """Its entry, with the KV that the planner would have it reserve if it goes where that would have it."""
+        planned = self.preference
+        if planned is None or planned.gpu != gpu or planned.kv_bytes is None:
+            return self.settings
+        return self.settings.model_copy(update={"kv_bytes": planned.kv_bytes})
 
     def tell_change(self) -> None:
         """Wake whoever waits for a change of its state, or for its worker's end."""

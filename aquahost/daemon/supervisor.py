@@ -39,6 +39,7 @@ from aquahost.daemon.lifecycle import (
 )
 from aquahost.daemon.process_memory import oom_kills, resident_bytes
 from aquahost.daemon.router import Router
+from aquahost.daemon.start_placing import check_hostable
 from aquahost.daemon.tasks import Tasks
 from aquahost.daemon.worker_log import last_line, log_bytes, trim_logs
 from aquahost.daemon.worker_process import WorkerProcess, describe_end
@@ -217,6 +218,7 @@ class Supervisor:
             await self._await_links(model)
             if model.kill_requested:
                 raise InterruptedError("no longer wanted")
+            check_hostable(model.settings)
             gpu = await self._gpus.assign(
                 model, self._models.values(), lent_bytes=self.lending.lent_bytes, lost=self.lending.lost
             )
@@ -260,7 +262,7 @@ class Supervisor:
             turns_path=str(self._run_dir / f"gpu{gpu // self._driver.partition}.turns"),
             threads=self._threads,
             driver=self._driver,
-            model=model.settings.model_dump(mode="json"),
+            model=model.settings_on(gpu).model_dump(mode="json"),
             scheduler=self._scheduler,
             step_times=model.step_times,
             leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),

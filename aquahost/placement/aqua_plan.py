@@ -13,7 +13,7 @@ from aquahost.placement.fleet import Fleet
 from aquahost.placement.parts import GIB_UNITS, Part, room_units
 from aquahost.placement.program import Program, UnsolvedError, total
 
-_EXACT = 64
+_EXACT = 256
 """Parts times servers up to which one program decides."""
 _NODES = 4000
 _COUNTS = 2

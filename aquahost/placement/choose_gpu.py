@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from aquahost.errors import LoadError
+from aquahost.placement.preference import Preference
 
 
 class GpuMemory(Protocol):
@@ -24,8 +25,10 @@ def choose_gpu(
     *,
     loading: Mapping[int, int],
     loaded: Mapping[int, int],
+    preferred: Preference | None = None,
 ) -> int:
-    """The GPU's index: `wanted` if it exists, and for "auto" the one with most free memory.
+    """The GPU's index: `wanted` if it exists, and for "auto" the preferred one if the model has room there, else the
+    one with most free memory.
 
     `loading` counts models by the GPU they are being loaded on, whose memory still reads as free: each is assumed to
     take as large a share of it as the newcomer would. `loaded` counts those that are there; fewer win where memory is
@@ -33,6 +36,10 @@ def choose_gpu(
     """
     if not gpus:
         raise LoadError("this machine has no GPU")
+    if wanted == "auto" and preferred is not None:
+        room = (gpu.free_bytes for gpu in gpus if gpu.index == preferred.gpu)
+        if any(free_bytes >= preferred.floor_bytes for free_bytes in room):
+            return preferred.gpu
     if wanted == "auto":
         best = min(
             gpus,

@@ -16,7 +16,7 @@ from aquahost.profiles.step_costs import FittedSteps
 from aquahost_cuda.driver import Driver
 
 ROUNDS = 2
-MORE_ROUNDS = 2
+MORE_ROUNDS = 4
 """At most, of those that are doubtful."""
 _PAGED_TOKENS = 1024
 

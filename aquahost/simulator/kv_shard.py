@@ -204,7 +204,7 @@ class KvShard:
         rooms = self.peer.rooms() | {HOST: self.host_blocks - self.host_used}
         moved: Counter[int] = Counter()
         lost: list[str] = []
-        for prompt_id in reversed(list(self.holdings)):
+        for prompt_id in list(self.holdings):
             here = min(excess, self.holdings[prompt_id].remote[lease_id])
             if here and sum(rooms.values()) < here:
                 self.release(prompt_id)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from aquahost.messages.memory import MemoryInstruction
 from aquahost.messages.prompts import PromptState
-from aquahost.profiles.step_costs import StepShape
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 from aquahost.scheduling.room import Room
 from aquahost.simulator.agenda import Agenda, Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.kv_traffic import KvTraffic
-from aquahost.simulator.language_parts import LanguageParts, Stretch, step_shape
+from aquahost.simulator.language_parts import LanguageParts, step_shape
 from aquahost.simulator.lending import MESSAGE_S, SimLending
 from aquahost.simulator.prompts import SimPrompt, SoFar
+from aquahost.simulator.stretch import Stretch
 
 IDLE_LOOK_S = 0.5
 """How often an engine without prompts sees to its memory."""
 BUSY_LOOK_S = 0.01
 """How often one looks again whose prompts can do nothing."""
-LONGEST_STRETCH = 128
-"""Steps taken at once; memory is asked for 256 tokens ahead, so that it must be looked at sooner."""
 
 
 class LanguageModel:
@@ -54,7 +51,7 @@ class LanguageModel:
         """For whoever looks on."""
         now_s, stretch = self._agenda.now_s(), self._stretch
         if stretch is not None:
-            ended = bisect_right(stretch.ends_s, now_s - MESSAGE_S)
+            ended = stretch.done_by(now_s - MESSAGE_S)
             return SoFar(self.busy_s + now_s - stretch.began_s, ended, stretch.ends_s[0] + MESSAGE_S)
         return SoFar(self.busy_s + (now_s - self._step_began_s if self._is_stepping else 0.0))
 
@@ -96,7 +93,7 @@ class LanguageModel:
     def wake(self) -> None:
         """Something has changed: see to it once the step that is under way has ended."""
         if self._stretch is not None:
-            self._cut_short()
+            self._stretch.cut_short()
         elif not self._is_stepping:
             self._look_at(self._agenda.now_s())
 
@@ -147,7 +144,7 @@ class LanguageModel:
         is_contended = any(turns.is_contended for turns in self.parts.turns)
         steady = 0 if is_contended or self.traffic.under_way else self.scheduler.steady_steps(room)
         if steady > 1:
-            self._begin_stretch(min(steady, LONGEST_STRETCH))
+            self._begin_stretch(steady)
             return
         plan = self.scheduler.plan(room, self._agenda.now_s())
         self.traffic.carry_out(plan, self._agenda.now_s())
@@ -191,37 +188,26 @@ class LanguageModel:
 
     def _begin_stretch(self, steps: int) -> None:
         running = self.scheduler.prompts.running
-        count, context = len(running), sum(prompt.tokens for prompt in running)
-        seconds, now_s = self.parts.costs.step.seconds, self._agenda.now_s()
-        at_s, ends_s = now_s, []
-        for step in range(steps):
-            at_s += seconds(StepShape(decodes=count, context=context + step * count))
-            ends_s.append(at_s)
-        self._stretch = Stretch(now_s, ends_s, self._agenda.at(at_s, self._end_stretch))
-
-    def _cut_short(self) -> None:
-        """Let the stretch end with the step that is under way now."""
-        stretch = self._stretch
-        assert stretch is not None
-        steps = bisect_left(stretch.ends_s, self._agenda.now_s()) + 1
-        if steps < len(stretch.ends_s):
-            stretch.entry.cancel()
-            del stretch.ends_s[steps:]
-            stretch.entry = self._agenda.at(stretch.ends_s[-1], self._end_stretch)
+        self._stretch = Stretch(
+            self._agenda,
+            self.parts.costs.step,
+            steps,
+            decodes=len(running),
+            context=sum(prompt.tokens for prompt in running),
+            ended=self._end_stretch,
+        )
 
     def _end_stretch(self) -> None:
         stretch, self._stretch = self._stretch, None
         assert stretch is not None
-        ends_s = stretch.ends_s
-        took_s = [end_s - began_s for began_s, end_s in zip([stretch.began_s, *ends_s], ends_s, strict=False)]
         running = list(self.scheduler.prompts.running)
-        self.scheduler.advance(took_s)
-        came_s = [end_s + MESSAGE_S for end_s in ends_s]
+        self.scheduler.advance(stretch.took_s)
+        came_s = [end_s + MESSAGE_S for end_s in stretch.ends_s]
         for prompt in running:
             self.live[prompt.id].came_s.extend(came_s)
         for shard in self.parts.shards:
             shard.kv.fill({prompt.id: prompt.blocks for prompt in running})
-        self._stepped(len(ends_s), ends_s[-1] - stretch.began_s)
+        self._stepped(len(came_s), stretch.ends_s[-1] - stretch.began_s)
         self._look()
 
     # -- pieces ------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from aquahost.profiles.step_costs import StepShape
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.scheduler import Scheduler
 from aquahost.simulator.adapters import Adapters
-from aquahost.simulator.agenda import Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.language_shard import LanguageShard
 from aquahost.simulator.weights_parking import WeightsParking
@@ -37,15 +36,6 @@ class LanguageParts:
         return self.costs.peak_bytes + (self.adapters.here_bytes if self.adapters is not None else 0)
 
 
-@dataclass(slots=True)
-class Stretch:
-    """Steps that only decode, taken at once."""
-
-    began_s: float
-    ends_s: list[float]
-    entry: Entry
-
-
 def step_shape(plan: StepPlan) -> StepShape:
     """What the cost model is to be asked."""
     prefill = sum(chunk.count for chunk in plan.chunks)
@@ -55,4 +45,5 @@ def step_shape(plan: StepPlan) -> StepShape:
         prefill=prefill,
         pairs=sum(chunk.count * (chunk.start + chunk.count / 2) for chunk in plan.chunks),
         prefill_context=sum(chunk.start for chunk in plan.chunks),
+        chunks=max(1, len(plan.chunks)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from aquahost.scheduling.plan import StepPlan
@@ -9,6 +10,7 @@ from aquahost.scheduling.policies import make_policy
 from aquahost.scheduling.prompt import ScheduledPrompt
 from aquahost.scheduling.room import Costs
 from aquahost.scheduling.slicer import Slicer, StepTimes
+from aquahost.worker.spec import DriverSpec, WorkerSpec
 from scheduled_host import ScheduledHost
 
 KNOWN = StepTimes(decode_step_s=0.08, decode_token_s=0.01, prefill_token_s=0.001)
@@ -49,3 +51,11 @@ def test_every_policy_takes_it(name: str) -> None:
         host.run_step()
         steps += 1
         assert steps < 500
+
+
+def test_it_reaches_the_worker_as_it_was() -> None:
+    spec = WorkerSpec(
+        name="chat", worker_id=1, endpoint="ipc://x", parent_pid=1, gpu=0, turns_path="t", threads=1,
+        driver=DriverSpec(choice="emulated"), model={}, scheduler={}, step_times=KNOWN, leasing={},
+    )  # fmt: skip
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=WorkerSpec).step_times == KNOWN

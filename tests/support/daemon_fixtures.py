@@ -23,6 +23,7 @@ from aquahost.config.settings import Settings
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.run_folder import DaemonInfo
+from aquahost.daemon.start_placing import PlanGpus
 from aquahost.messages.prompts import Finished, Output, Sampling, TextRequest, Tokens
 from aquahost.messages.snapshot import ModelState, ModelView
 from aquahost.worker.spec import DriverSpec
@@ -56,6 +57,7 @@ async def running_daemon(
     ready: bool = True,
     gpus: int = 4,
     scheduler: dict[str, Any] | None = None,
+    plan_gpus: PlanGpus | None = None,
     **host: Any,
 ) -> AsyncIterator[Daemon]:
     """A started daemon, stopped at the end; with `ready`, once all its autoload models are."""
@@ -70,6 +72,7 @@ async def running_daemon(
             worker_driver=DriverSpec(choice="emulated", node={"path": folder}),
             read_gpus=lambda: [FakeGpu(index) for index in range(gpus)],
             clock=SystemClock(),
+            plan_gpus=plan_gpus,
         )
         await daemon.start()
         try:

@@ -10,6 +10,9 @@ Setup = tuple[str, str]
 """Policy and tier."""
 _TIERS = ("recompute", "host", "peer")
 OURS: tuple[Setup, ...] = tuple((policy, tier) for policy in ("fcfs", "fair") for tier in _TIERS)
+OUR_SETUP: Setup = ("fair", "peer")
+COMPARED: tuple[Setup, ...] = (("fcfs", "recompute"), ("fair", "host"), ("aqua", "peer"))
+"""What it is compared with: a classic engine, the same without neighbours, AQUA."""
 AQUAS: tuple[Setup, ...] = (("aqua", "host"), ("aqua", "peer"))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from aquahost.bench.evaluation.cases import Case
+from aquahost.bench.evaluation.cases import COMPARED, OUR_SETUP, Case, Setup
 from aquahost.config.loader import load_settings
 from aquahost.config.settings import Settings
 from aquahost.profiler.lookup import profiles_of
@@ -18,7 +18,7 @@ from aquahost.profiles.profile import LanguageCosts, Profile
 from aquahost.simulator.aqua.coordinator import Pair
 from aquahost.simulator.links import Switched
 from aquahost.simulator.node import Hosted
-from aquahost.simulator.run import Machine, Watch, simulate
+from aquahost.simulator.run import Machine, simulate
 from aquahost.traces.replies import Row
 from aquahost.traces.trace import Trace
 from aquahost.traces.traffic import make_bursts, make_traffic
@@ -53,6 +53,29 @@ class EvaluationRow:
     """Of a single prompt: tokens after its first, over the time from that to its end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Fair slices with neighbours against another setup, for the case's subject: of each seed the ratio, then the
+    median. Above 1 is better."""
+
+    against: str
+    ttft_p99_times: float
+    """How many times shorter."""
+    completion_times: float
+    """How many times shorter, on average."""
+    tokens_per_s_times: float
+    """How many times as many."""
+    ttft_p99_by_seed: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """All of one case."""
+
+    rows: list[EvaluationRow]
+    comparisons: list[Comparison]
+
+
 class Evaluation:
     """Owns what the cases share: where their files are, and profiles that were worked out already."""
 
@@ -61,24 +84,29 @@ class Evaluation:
         self._folder = folder
         self._progress = progress
 
-    def rows(self, case: Case, seeds: Sequence[int]) -> Iterator[EvaluationRow]:
-        """Run a case; a row for each model to which something is sent, under each setup."""
+    def run(self, case: Case, seeds: Sequence[int]) -> CaseResult:
+        """Run a case: a row for each model to which something is sent, under each setup."""
         settings, node = load_settings(self._folder / case.file), parse_node(case.node)
         profiles = self._profiles(settings, node, case)
         hosted = _placed(settings, profiles)
         machine = Machine(name=node.name, gpu_bytes=(node.sheet.memory_bytes,) * node.gpus, wiring=Switched(node))
         pairs = None if case.lent_bytes is None else [Pair(*one) for one in case.lent_bytes]
         traces = [self._trace(case, settings, profiles, seed) for seed in seeds]
+        found: dict[Setup, dict[str, list[Row]]] = {}
         for policy, tier in case.setups:
-            by_model: dict[str, list[Row]] = {}
+            by_model = found.setdefault((policy, tier), {})
             for seed, trace in zip(seeds, traces, strict=True):
                 self._progress(f"{case.name}: {policy}, {tier}, seed {seed}")
-                done = simulate(settings, hosted, machine, trace, policy=policy, tier=tier, pairs=pairs, watch=Watch())
+                done = simulate(settings, hosted, machine, trace, policy=policy, tier=tier, pairs=pairs)
                 for name, row in done.by_model.items():
                     if row.prompts:
                         by_model.setdefault(name, []).append(row)
-            for name, rows in by_model.items():
-                yield _medians(case, name, policy, tier, rows)
+        rows = [
+            _medians(case, name, policy, tier, taken)
+            for (policy, tier), by_model in found.items()
+            for name, taken in by_model.items()
+        ]
+        return CaseResult(rows=rows, comparisons=_comparisons(case, found))
 
     def _profiles(self, settings: Settings, node: Node, case: Case) -> dict[str, Profile]:
         scheduler = settings.scheduler
@@ -141,3 +169,28 @@ def _medians(case: Case, model: str, policy: str, tier: str, rows: Sequence[Row]
         figures=figures,
         decode_tokens_per_s=decode,
     )
+
+
+def _comparisons(case: Case, found: dict[Setup, dict[str, list[Row]]]) -> list[Comparison]:
+    ours = found.get(OUR_SETUP, {}).get(case.subject, [])
+    compared = []
+    for setup in COMPARED:
+        theirs = found.get(setup, {}).get(case.subject, [])
+        if ours and theirs:
+            ttft = [_ratio(b.ttft_p99_s, a.ttft_p99_s) for a, b in zip(ours, theirs, strict=True)]
+            done = [_ratio(b.completion_mean_s, a.completion_mean_s) for a, b in zip(ours, theirs, strict=True)]
+            rate = [_ratio(a.output_tokens_per_s, b.output_tokens_per_s) for a, b in zip(ours, theirs, strict=True)]
+            compared.append(
+                Comparison(
+                    against=" × ".join(setup),
+                    ttft_p99_times=statistics.median(ttft),
+                    completion_times=statistics.median(done),
+                    tokens_per_s_times=statistics.median(rate),
+                    ttft_p99_by_seed=ttft,
+                )
+            )
+    return compared
+
+
+def _ratio(above: float | None, below: float | None) -> float:
+    return above / below if above is not None and below else float("nan")

@@ -47,9 +47,9 @@ def build_aqua(
     node = builder.build(hosted)
 
     def pending(gpu: int) -> int:
-        """Requests that wait at the language models of a GPU; others never take their memory back."""
+        """Requests at the language models of a GPU that do not run; other models never take their memory back."""
         here = [model for one, model in node.models if gpu in one.gpus and isinstance(model, LanguageModel)]
-        return sum(model.scheduler.waiting for model in here)
+        return sum(model.scheduler.waiting + model.scheduler.suspended for model in here)
 
     coordinator.pending = pending
     return node
