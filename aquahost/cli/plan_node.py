@@ -34,7 +34,7 @@ def planned_node(settings: Settings, gpus: str | None, servers: int, env: Mappin
     if gpus is not None:
         node = parse_node(gpus)
         fleet = fleet_of(node, servers=servers, headroom_bytes=headroom_bytes, lends=lends)
-        return PlannedNode(name=node.name, fleet=fleet, profiles=_profiles(settings, node.sheet.name))
+        return PlannedNode(name=node.name, fleet=fleet, profiles=profiles_on(settings, node.sheet.name))
     hardware = None if settings.host.driver == EMULATED else probe(settings.host, env)
     if hardware is None or hardware.driver == EMULATED:
         emulated = settings.host.emulated
@@ -49,7 +49,7 @@ def planned_node(settings: Settings, gpus: str | None, servers: int, env: Mappin
         rates=rates,
         lends=lends,
     )
-    return PlannedNode(name=f"{count}x{name}", fleet=fleet, profiles=_profiles(settings, name))
+    return PlannedNode(name=f"{count}x{name}", fleet=fleet, profiles=profiles_on(settings, name))
 
 
 def _looked_at(hardware: Hardware) -> tuple[str, int, int, dict[tuple[int, int], float]]:
@@ -69,8 +69,9 @@ def _looked_at(hardware: Hardware) -> tuple[str, int, int, dict[tuple[int, int],
     return sheet_name(smallest.name, smallest.total_bytes), len(hardware.gpus), smallest.total_bytes, rates
 
 
-def _profiles(settings: Settings, gpu: str) -> dict[str, Profile]:
-    """Stored ones; where there is a data sheet of the GPU, the others are worked out."""
+def profiles_on(settings: Settings, gpu: str) -> dict[str, Profile]:
+    """What all models but toys cost on a GPU: stored profiles; where there is a data sheet of it, the others are worked
+    out. Raises ConfigError for a model without config or profile, and StartError where a profile cannot be kept."""
     if gpu in SHEETS:
         return profiles_of(
             settings.models,
@@ -85,6 +86,6 @@ def _profiles(settings: Settings, gpu: str) -> dict[str, Profile]:
             where = "this machine" if gpu == EMULATED else gpu
             raise ConfigError(
                 f"models.{name}: there is no profile of it on {where}; measure it: aquahost profile {name}; "
-                "or plan for GPUs whose data sheet is known, like --gpus 8xH100"
+                "or name GPUs whose data sheet is known, like --gpus 8xH100"
             )
     return found

@@ -43,7 +43,10 @@ TimesOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Another seed makes another trace of the same kind.")]
 PoliciesOption = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Some of fair, fcfs, priority; that of models.yaml without it.")
+    str | None,
+    typer.Option(
+        metavar="LIST", help="Some of fair, fcfs, priority, and aqua, a peer; that of models.yaml without it."
+    ),
 ]
 TiersOption = Annotated[
     str,

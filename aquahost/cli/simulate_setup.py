@@ -10,12 +10,14 @@ import typer
 
 from aquahost.cli.lists import listed, one_of
 from aquahost.cli.output import say
+from aquahost.cli.plan_node import profiles_on
 from aquahost.cli.simulate_options import AskedTrace
 from aquahost.config.settings import Kind, ModelSettings, Settings
 from aquahost.errors import ConfigError
-from aquahost.profiler.lookup import measured_profiles, profiles_of
+from aquahost.profiler.gpu_names import EMULATED
 from aquahost.profiles.data_sheets import parse_node
 from aquahost.profiles.profile import LanguageCosts, Profile
+from aquahost.quiet_stdout import quiet_stdout
 from aquahost.simulator.build import EMULATED_CHUNK_BYTES
 from aquahost.simulator.links import Paired, Switched
 from aquahost.simulator.node import Hosted
@@ -50,10 +52,11 @@ def make_setup(settings: Settings, gpus: str | None, asked: AskedTrace) -> Setup
         raise ConfigError("models.yaml has no models to simulate")
     # Of the trace all that can be wrong without profiles is said before these are worked out.
     trace = None if asked.name == TRAFFIC else _trace_of_name(models, asked)
-    machine, profiles = _machine(settings, models, gpus)
+    machine, profiles = _machine(settings, gpus)
     if trace is None:
         trace = _traffic(models, profiles, asked)
-    hosted = placed(models, profiles, machine.gpu_bytes)
+    with quiet_stdout():
+        hosted = placed(settings, profiles, machine)
     return Setup(settings=settings, hosted=hosted, machine=machine, trace=trace)
 
 
@@ -71,30 +74,22 @@ def asked_tiers(text: str) -> list[str]:
     return listed(text, "--tiers", TIERS[::-1])
 
 
-def _machine(
-    settings: Settings, models: Mapping[str, ModelSettings], gpus: str | None
-) -> tuple[Machine, dict[str, Profile]]:
-    scheduler = settings.scheduler
+def _machine(settings: Settings, gpus: str | None) -> tuple[Machine, dict[str, Profile]]:
+    """The node, and what the models cost on its GPUs."""
     if gpus is not None:
         node = parse_node(gpus)
-        sheet = node.sheet
-        profiles = profiles_of(
-            models, sheet, step_tokens=scheduler.step_tokens, max_batch=scheduler.max_batch, progress=say
-        )
-        wiring = Switched(node)
-        return Machine(name=node.name, gpu_bytes=(sheet.memory_bytes,) * node.gpus, wiring=wiring), profiles
+        sizes, wiring = (node.sheet.memory_bytes,) * node.gpus, Switched(node)
+        return Machine(name=node.name, gpu_bytes=sizes, wiring=wiring), profiles_on(settings, node.sheet.name)
     if settings.host.driver == "cuda":
         raise ConfigError("host.driver is cuda: say which GPUs are to be simulated, like --gpus 8xH100")
     emulated = settings.host.emulated
-    profiles = measured_profiles(models, "emulated", scheduler)
-    if missing := [name for name in models if name not in profiles]:
-        raise ConfigError(
-            f"models.{missing[0]}: what it costs on the emulated node was not measured yet: aquahost profile "
-            f"{' '.join(missing)}; or name GPUs that are known by their data sheets, like --gpus 8xH100"
-        )
-    name = f"{emulated.gpus} emulated GPUs"
-    sizes = (emulated.gpu_bytes,) * emulated.gpus
-    return Machine(name=name, gpu_bytes=sizes, wiring=Paired(emulated), chunk_bytes=EMULATED_CHUNK_BYTES), profiles
+    machine = Machine(
+        name=f"{emulated.gpus} emulated GPUs",
+        gpu_bytes=(emulated.gpu_bytes,) * emulated.gpus,
+        wiring=Paired(emulated),
+        chunk_bytes=EMULATED_CHUNK_BYTES,
+    )
+    return machine, profiles_on(settings, EMULATED)
 
 
 # -- the trace -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from aquahost.scheduling.step_turns import StepTurns
 from aquahost.simulator.agenda import Agenda, Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.lending import MESSAGE_S, SimLending
-from aquahost.simulator.prompts import SimPrompt
+from aquahost.simulator.prompts import SimPrompt, SoFar
 from aquahost.simulator.weights_parking import WeightsParking
 from aquahost.simulator.workspace import SimWorkspace
 
@@ -78,9 +78,9 @@ class GatedModel:
         """Prompts that have not ended."""
         return {name: job.prompt for name, job in self.jobs.items()}
 
-    def so_far(self) -> tuple[float, int]:
-        """As of a language model; nothing of it is counted late."""
-        return self.busy_s + (self._agenda.now_s() - self._step_began_s if self._is_stepping else 0.0), 0
+    def so_far(self) -> SoFar:
+        """For whoever looks on."""
+        return SoFar(self.busy_s + (self._agenda.now_s() - self._step_began_s if self._is_stepping else 0.0))
 
     def submit(self, prompt: SimPrompt, *, weight: float = 1.0, level: int = 0) -> None:
         """A prompt arrives."""

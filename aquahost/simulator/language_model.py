@@ -15,7 +15,7 @@ from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.kv_traffic import KvTraffic
 from aquahost.simulator.language_parts import LanguageParts, step_shape
 from aquahost.simulator.lending import MESSAGE_S, SimLending
-from aquahost.simulator.prompts import SimPrompt
+from aquahost.simulator.prompts import SimPrompt, SoFar
 from aquahost.simulator.stretch import Stretch
 
 IDLE_LOOK_S = 0.5
@@ -47,13 +47,13 @@ class LanguageModel:
         self.steps = 0
         self.busy_s = 0.0
 
-    def so_far(self) -> tuple[float, int]:
-        """For whoever looks on: device time, with what is under way; and steps of the stretch that have ended, each a
-        token of every prompt that runs, which are counted nowhere else yet."""
+    def so_far(self) -> SoFar:
+        """For whoever looks on."""
         now_s, stretch = self._agenda.now_s(), self._stretch
         if stretch is not None:
-            return self.busy_s + now_s - stretch.began_s, stretch.done_by(now_s - MESSAGE_S)
-        return self.busy_s + (now_s - self._step_began_s if self._is_stepping else 0.0), 0
+            ended = stretch.done_by(now_s - MESSAGE_S)
+            return SoFar(self.busy_s + now_s - stretch.began_s, ended, stretch.ends_s[0] + MESSAGE_S)
+        return SoFar(self.busy_s + (now_s - self._step_began_s if self._is_stepping else 0.0))
 
     # -- prompts -----------------------------------------------------------------------------------------------
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aquahost.messages.prompts import PromptState
 from aquahost.traces.replies import Reply
 from aquahost.traces.trace import TracePrompt
+
+
+class SoFar(NamedTuple):
+    """How far a model has come, with what is under way."""
+
+    busy_s: float
+    """Device time."""
+    steps: int = 0
+    """Of the steps that are taken at once those that have ended: each a token of every prompt that runs, which is
+    counted nowhere else yet."""
+    came_s: float = 0.0
+    """When the first of them brought its tokens."""
 
 
 @dataclass(slots=True, eq=False)

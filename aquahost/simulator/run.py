@@ -116,7 +116,7 @@ def under(settings: Settings, policy: str, tier: str) -> Settings:
         for name, model in settings.models.items()
     }
     scheduler = settings.scheduler
-    if policy != AQUA:
+    if policy not in (AQUA, AS_CONFIGURED):
         scheduler = scheduler.model_copy(update={"policy": Policy(policy)})
     leasing = settings.leasing.model_copy(update={"enabled": tier == "peer" and settings.leasing.enabled})
     return settings.model_copy(update={"models": models, "scheduler": scheduler, "leasing": leasing})

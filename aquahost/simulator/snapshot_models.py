@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from aquahost.engines.memory_desk import Part
@@ -61,18 +62,18 @@ def _footprint(hosted: Hosted, model: SimModel) -> Footprint:
 
 def _language(model: LanguageModel, ended_tokens: int, now_s: float) -> EngineStats:
     scheduler, parts = model.scheduler, model.parts
-    busy_s, ahead = model.so_far()
+    so_far = model.so_far()
     kvs = [shard.kv for shard in parts.shards]
     coming = len(model.live) - len(scheduler.prompts)
     parked = next((parking.where for parking in parts.parkings if parking.where), "")
-    live_tokens = sum(len(prompt.came_s) for prompt in model.live.values()) + ahead * scheduler.running
+    came = sum(bisect_right(prompt.came_s, now_s) for prompt in model.live.values())
     return EngineStats(
         waiting=scheduler.waiting + coming,
         running=scheduler.running,
         suspended=scheduler.suspended,
         slice_s=scheduler.policy.slice_s,
-        steps=model.steps + ahead,
-        output_tokens=ended_tokens + live_tokens,
+        steps=model.steps + so_far.steps,
+        output_tokens=ended_tokens + came + so_far.steps * scheduler.running,
         kv_blocks=min(kv.mapped_local * kv.chunk_blocks for kv in kvs),
         kv_blocks_free=min(max(0, kv.free_local) for kv in kvs),
         kv_used_bytes=sum((kv.local_used + kv.peer.used + kv.host_used) * kv.block_bytes for kv in kvs),
@@ -82,7 +83,7 @@ def _language(model: LanguageModel, ended_tokens: int, now_s: float) -> EngineSt
         borrowed_bytes=sum(kv.borrowed_bytes for kv in kvs),
         host_bytes=sum(kv.host_used * kv.block_bytes for kv in kvs),
         parked=parked,
-        busy_s=busy_s,
+        busy_s=so_far.busy_s,
     )
 
 
@@ -95,5 +96,5 @@ def _gated(model: GatedModel) -> EngineStats:
         weights_bytes=parts.parking.gpu_bytes,
         work_bytes=parts.desk.settled(Part.WORK),
         parked=parts.parking.where,
-        busy_s=model.so_far()[0],
+        busy_s=model.so_far().busy_s,
     )

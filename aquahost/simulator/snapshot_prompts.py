@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import inf
 
 import msgspec
 
@@ -63,14 +64,15 @@ class PromptViews:
 
 
 def _of_language(hosted: Hosted, label: str, model: LanguageModel, now_s: float) -> list[PromptView]:
-    scheduler, (_, ahead) = model.scheduler, model.so_far()
+    scheduler, so_far = model.scheduler, model.so_far()
     line = {place.prompt_id: place for place in scheduler.policy.line()}
     views = []
     for prompt in model.live.values():
         is_known = prompt.id in scheduler.prompts  # else it waits for its adapter
         state = _state(scheduler.prompts[prompt.id]) if is_known else PromptState.WAITING
         at_work = state in AT_WORK
-        tokens = bisect_right(prompt.came_s, now_s) + (ahead if at_work else 0)
+        ahead = so_far.steps if at_work else 0
+        first_s = prompt.came_s[0] if prompt.came_s else (so_far.came_s if ahead else inf)
         place = line.get(prompt.id)
         views.append(
             _view(
@@ -79,7 +81,8 @@ def _of_language(hosted: Hosted, label: str, model: LanguageModel, now_s: float)
                 prompt,
                 state,
                 now_s,
-                output_tokens=tokens,
+                first_s=first_s,
+                output_tokens=bisect_right(prompt.came_s, now_s) + ahead,
                 service_s=scheduler.policy.service_s(prompt.id) if is_known else 0.0,
                 place=_place(model, prompt.id) if state is PromptState.SUSPENDED else "",
                 position=0 if at_work else (place.position if place is not None else None),
@@ -123,6 +126,7 @@ def _of_gated(hosted: Hosted, label: str, model: GatedModel, now_s: float) -> li
                 prompt,
                 PromptState.WAITING if position else PromptState.RUNNING,
                 now_s,
+                first_s=prompt.came_s[0] if prompt.came_s else inf,
                 steps_done=bisect_right(prompt.came_s, now_s),
                 steps=prompt.steps,
                 service_s=turns.service_s(prompt.id),
@@ -140,6 +144,7 @@ def _view(
     state: PromptState,
     now_s: float,
     *,
+    first_s: float,
     service_s: float,
     position: int | None,
     next_slice_s: float | None,
@@ -149,7 +154,6 @@ def _view(
     place: str = "",
 ) -> PromptView:
     is_text = hosted.settings.kind is Kind.LLM
-    begun = prompt.came_s and prompt.came_s[0] <= now_s
     return PromptView(
         id=prompt.id,
         model=label,
@@ -161,7 +165,7 @@ def _view(
         output_tokens=output_tokens,
         steps_done=steps_done,
         steps=steps,
-        first_token_s=round(prompt.came_s[0] - prompt.arrived_s, _DIGITS) if begun else None,
+        first_token_s=round(first_s - prompt.arrived_s, _DIGITS) if first_s <= now_s else None,
         max_tokens=prompt.trace.output_tokens if is_text else None,
         service_s=round(service_s, _DIGITS),
         place=place,

@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(models: Path) -> None
     assert simulate(models, *words[4:], "--seed", "2").stdout.encode() != found[0]
 
 
-def test_where_profiles_are_stored_neither_torch_nor_the_terminal_ui_is_loaded(models: Path) -> None:
+def test_where_profiles_are_stored_nothing_heavy_is_loaded(models: Path) -> None:
     words = ["aquahost", "simulate", str(models), *NODE, "--duration", "1s"]
     probe = f"""
 import sys
@@ -114,7 +114,7 @@ sys.argv = {words!r}
 try:
     main()
 except SystemExit:
-    print(sorted(sys.modules.keys() & {{"torch", "transformers", "diffusers", "textual", "matplotlib", "scipy"}}))
+    print(sorted(sys.modules.keys() & {{"torch", "transformers", "diffusers", "textual", "matplotlib"}}))
 """
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "4xA100-40GB; traffic" in done.stdout
@@ -233,7 +233,7 @@ def test_pictures_are_drawn(models: Path, tmp_path: Path) -> None:
         (["--trace", "burst", "--model", "cat"], "no model 'cat'; did you mean chat?"),
         (["--trace", "burst", "--model", "paint"], "has language prompts, and paint is of kind image"),
         (["--model", "chat"], "is for traces that name no models"),
-        (["--policies", "fairest"], "'fairest' is not one of fair, fcfs, priority"),
+        (["--policies", "fairest"], "'fairest' is not one of fair, fcfs, priority, aqua"),
         (["--tiers", "disk"], "'disk' is not one of peer, host, recompute"),
         (["--duration", "soon"], "--duration"),
         (["--rate-times", "0"], "--rate-times"),
@@ -273,17 +273,15 @@ def test_a_bad_line_is_named(models: Path, tmp_path: Path, prompt: dict[str, Any
 def test_models_without_config_without_room_or_without_measurement_are_refused(models: Path, tmp_path: Path) -> None:
     measured = simulate(models, node=())
     assert measured.exit_code == 2
-    assert "models.chat: what it costs on the emulated node was not measured yet: aquahost profile chat paint" in said(
-        measured
-    )
+    assert "models.chat: there is no profile of it on this machine; measure it: aquahost profile chat" in said(measured)
     (tmp_path / "chat" / "config.json").unlink()
     bare = simulate(models)
     assert bare.exit_code == 2
-    assert "models.chat: a model without config" in bare.stderr
+    assert "chat: a model without config" in bare.stderr
     written(tmp_path, YAML.replace("kv_bytes: 1GB", "kv_bytes: 80GB", 1))
     large = simulate(models)
     assert large.exit_code == 2
-    assert "models.chat needs 84.1 GiB of a GPU, and none has that left" in large.stderr
+    assert "models.chat: needs 84.1 GiB of a GPU" in large.stderr
     models.write_text("models: {t: {kind: toy}}")
     toys = simulate(models)
     assert toys.exit_code == 2

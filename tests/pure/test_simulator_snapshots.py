@@ -136,10 +136,38 @@ def test_time_and_totals_only_grow_and_steps_under_way_count(asked: Settings) ->
     tokens = [sum(prompt.output_tokens for prompt in snapshot.prompts) for _, snapshot in seen if snapshot.prompts]
     assert tokens == sorted(tokens)
     assert len(set(tokens)) > 0.9 * len(tokens)
+    totals = [one.models[0].stats.output_tokens for _, one in seen if one.prompts and one.models[0].stats]
+    assert totals == tokens
     busy = [snapshot.models[0].stats.busy_s for _, snapshot in seen if snapshot.models[0].stats]
     assert busy == sorted(busy)
     utilisation = [snapshot.gpus[0].utilisation for _, snapshot in seen if snapshot.prompts]
     assert utilisation[1:-1] == pytest.approx([1.0] * (len(utilisation) - 2), abs=0.1)
+
+
+def test_flows_are_what_links_have_carried(asked: Settings) -> None:
+    """Over all looks together, whatever their distance."""
+    nodes: list[SimNode] = []
+    carried: Counter[tuple[int, int]] = Counter()
+    made: list[Snapshots] = []
+    seen_s = 0.0
+
+    def look(node: SimNode) -> None:
+        nonlocal seen_s
+        if not made:
+            made.append(Snapshots(node))
+            nodes.append(node)
+        _, snapshot = made[0].look()
+        for flow in snapshot.flows:
+            carried[flow.source, flow.target] += round(flow.bytes_per_s * (snapshot.uptime_s - seen_s))
+        seen_s = snapshot.uptime_s
+
+    models = hosted(asked, ("chat", (0,)), ("paint", (1,)))
+    watch = Watch(looks=[(0.07, look)])
+    simulate(asked, models, machine(), trace_of(BURST), policy="fair", tier="peer", watch=watch)
+    moved = nodes[0].links.moved
+    assert carried.total() > 10**9
+    assert carried.keys() == moved.keys()
+    assert all(carried[ends] == pytest.approx(moved[ends], rel=1e-6) for ends in moved)
 
 
 def test_looking_on_changes_nothing(asked: Settings) -> None:
