@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aquahost.config.paths import log_name
@@ -10,6 +11,7 @@ from aquahost.config.settings import Kind, Settings
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.listeners import check_socket_path
 from aquahost.daemon.supervision_limits import SupervisionLimits
+from aquahost.scheduling.slicer import StepTimes
 
 
 def endpoint(run_dir: Path) -> str:
@@ -19,15 +21,17 @@ def endpoint(run_dir: Path) -> str:
     return f"ipc://{path}"
 
 
-def hosted_models(settings: Settings, log_dir: Path) -> dict[str, HostedModel]:
-    """The configured models, by name."""
+def hosted_models(settings: Settings, log_dir: Path, step_times: Mapping[str, StepTimes]) -> dict[str, HostedModel]:
+    """The configured models, by name, with what their steps take where that is known."""
     limits = SupervisionLimits(
         heartbeat_timeout_s=settings.host.heartbeat_timeout_s,
         step_timeout_s=settings.host.step_timeout_s,
         max_restarts=settings.host.max_restarts,
     )
-    models = settings.models.items()
-    return {name: HostedModel(name, model, limits, log_dir / log_name(name)) for name, model in models}
+    return {
+        name: HostedModel(name, model, limits, log_dir / log_name(name), step_times.get(name))
+        for name, model in settings.models.items()
+    }
 
 
 def worker_threads(settings: Settings) -> int:

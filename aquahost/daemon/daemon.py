@@ -71,8 +71,7 @@ class Daemon:
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
         self._log_dir = log_dir
         self._driver_name = driver_name
-        self._clock = clock
-        self._plan_gpus = plan_gpus
+        self._clock, self._plan_gpus = clock, plan_gpus
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None
@@ -82,9 +81,7 @@ class Daemon:
         self._events = EventLog()
         self._gpus = GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
-        self._models = hosted_models(settings, log_dir)
-        for name, times in (step_times or {}).items():
-            self._models[name].step_times = times
+        self._models = hosted_models(settings, log_dir, step_times or {})
         self._router = Router(
             self._models,
             send=self._link.send,

@@ -22,14 +22,21 @@ from aquahost.scheduling.slicer import StepTimes
 class HostedModel:
     """A model, its worker and its prompts. The supervisor writes what concerns the worker, the router the prompts."""
 
-    def __init__(self, name: str, settings: ModelSettings, limits: SupervisionLimits, log_path: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ModelSettings,
+        limits: SupervisionLimits,
+        log_path: Path,
+        step_times: StepTimes | None = None,
+    ) -> None:
         self.name = name
         self.settings = settings
         self.log_path = log_path
         self.supervision = Supervision(name, limits)
         self.wanted = False
         """Whether it ought to be loaded: asked for, and not unloaded since."""
-        self.step_times: StepTimes | None = None
+        self.step_times = step_times
         """What its steps take, as a profile says; for its scheduler to begin with."""
 
         self.preference: Preference | None = None
