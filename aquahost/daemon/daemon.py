@@ -71,8 +71,7 @@ class Daemon:
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
         self._log_dir = log_dir
         self._driver_name = driver_name
-        self._clock = clock
-        self._plan_gpus = plan_gpus
+        self._clock, self._plan_gpus = clock, plan_gpus
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
         self._refuses: tuple[str, str] | None = None

@@ -74,17 +74,18 @@ def assembled(parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds
         demand_bytes=sum(part.group * part.need.kv_wanted_bytes for part in parts),
         unmet_bytes=sum(unmet) * MIB + hopeless_bytes,
         goals=(
-            Goal(name="unmet demand, bytes", value=sum(unmet) * MIB, bound=bounds.unmet * MIB),
-            Goal(name="the worst server's, bytes", value=max(unmet) * MIB, bound=bounds.worst_unmet * MIB),
-            Goal(name="models that share a GPU", value=sharing, bound=bounds.sharing),
-            Goal(
-                name="the busiest GPU's utilisation",
-                value=max(min(1.0, gpu.utilisation) for gpu in gpus),
-                bound=bounds.busiest,
-            ),
+            _goal("unmet demand, bytes", sum(unmet) * MIB, bounds.unmet * MIB),
+            _goal("the worst server's, bytes", max(unmet) * MIB, bounds.worst_unmet * MIB),
+            _goal("models that share a GPU", sharing, bounds.sharing),
+            _goal("the busiest GPU's utilisation", max(min(1.0, gpu.utilisation) for gpu in gpus), bounds.busiest),
         ),
         aqua=_comparison(parts, where, fleet, sum(unmet), peer),
     )
+
+
+def _goal(name: str, value: float, bound: float) -> Goal:
+    """Bounds are taken from sizes rounded up, and may so be a little above what is reached."""
+    return Goal(name=name, value=value, bound=min(value, bound))
 
 
 def _servers(parts: Sequence[Part], where: Places, fleet: Fleet) -> Iterator[_Server]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aquahost.placement.aqua_objective import AquaLimit
 from aquahost.placement.fleet import Fleet
 from aquahost.placement.parts import GIB_UNITS, SHARE_UNIT, Part, room_units
-from aquahost.placement.program import Program, Solution, Terms, scaled, total
+from aquahost.placement.program import Program, Solution, Terms, UnsolvedError, scaled, total
 
 NODES = 4000
 """Of each of HiGHS's searches."""
 _GRAIN = 0.25 / GIB_UNITS
 """Less than any step of what is counted in MiB."""
-_EVENNESS = 1e-3
-"""What a GiB of the fullest GPU counts against a whole GPU's time of the busiest."""
+_TINY = 1e-6
+_LAST_NODES = 100
+"""Of the last search, for even memory, on which nothing depends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def place(
     """The best placement of all parts; None if there is none. Raises UnsolvedError if the search found none in time.
 
     In this order, each without giving up any of what goes before: least unmet demand, of the worst server too, fewest
-    parts that share a GPU, least use of the busiest GPU.
+    parts that share a GPU, least use of the busiest GPU; then even memory.
     """
     return _Placing(parts, fleet, limit).solve(nodes)
 
@@ -198,32 +200,39 @@ class _Placing:
             program.row(total({used[-1]: 1}, {variable: -1.0 for _, variable in here}), high=0)
             program.row({variable: part.share / SHARE_UNIT for part, variable in here} | {busiest: -1}, high=0)
             program.row({variable: part.wants / GIB_UNITS for part, variable in here} | {fullest: -1}, high=0)
-        shards = sum(part.group for part in self._parts)
         goals: list[tuple[Terms, float]] = [
             (total(*self._unmet), _GRAIN),
             ({worst: 1}, _GRAIN),
             (dict.fromkeys(used, -1.0), 0.25),
-            ({busiest: 1, fullest: _EVENNESS}, 0.0),
+            ({busiest: 1}, _TINY),
+            ({fullest: 1}, _GRAIN),
         ]
-        if self._fleet.servers == 1:
-            del goals[1]
-        reached: list[tuple[float, float]] = []
         solution: Solution | None = None
-        for terms, grain in goals:
-            solution = program.solve(terms, nodes=nodes)
-            if solution is None:
+        reached: list[Reached] = []
+        for number, (terms, grain) in enumerate(goals):
+            found = self._improved(terms, solution, min(nodes, _LAST_NODES) if number == len(goals) - 1 else nodes)
+            if found is None:
                 return None
+            solution = found
             program.row(terms, high=solution.value + grain)
-            reached.append((solution.value, solution.bound))
+            reached.append(Reached(solution.value, solution.bound))
         assert solution is not None
-        if self._fleet.servers == 1:
-            reached.insert(1, reached[0])
-        in_units = [Reached(value * GIB_UNITS, bound * GIB_UNITS) for value, bound in reached[:2]]
-        slack = _EVENNESS * solution[fullest]
+        shards = sum(part.group for part in self._parts)
+        lacks = [Reached(one.value * GIB_UNITS, one.bound * GIB_UNITS) for one in reached[:2]]
         return Placement(
             gpus=tuple(tuple(gpu for gpu, variable in on.items() if solution.chosen(variable)) for on in self._on),
-            unmet=in_units[0],
-            worst_unmet=in_units[1],
-            sharing=Reached(shards + reached[2][0], shards + reached[2][1]),
-            busiest=Reached(reached[3][0] - slack, max(0.0, reached[3][1] - slack)),
+            unmet=lacks[0],
+            worst_unmet=lacks[1],
+            sharing=Reached(shards + reached[2].value, shards + reached[2].bound),
+            busiest=reached[3],
         )
+
+    def _improved(self, terms: Terms, known: Solution | None, nodes: int) -> Solution | None:
+        """The best solution for these terms; the known one where the search finds none in time."""
+        try:
+            return self.program.solve(terms, nodes=nodes)
+        except UnsolvedError:
+            if known is None:
+                raise
+        value = sum(coefficient * known[variable] for variable, coefficient in terms.items())
+        return Solution(known.values, value, -math.inf)

@@ -18,9 +18,15 @@ models:
 """
 
 
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is worked out once is kept for all tests."""
+    return tmp_path_factory.mktemp("profiles")
+
+
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("AQUAHOST_PROFILE_DIR", str(tmp_path / "profiles"))
+def file(tmp_path: Path, profiles: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AQUAHOST_PROFILE_DIR", str(profiles))
     path = tmp_path / "models.yaml"
     path.write_text(MODELS.format(configs=CONFIGS))
     return path
@@ -60,7 +66,7 @@ def test_what_cannot_be_planned_ends_with_2(file: Path, words: list[str], said: 
     assert said in result.stderr
 
 
-def test_this_machine_is_planned_for_with_what_was_measured_on_it(tmp_path: Path, file: Path) -> None:
+def test_this_machine_is_planned_for_with_what_was_measured_on_it(file: Path) -> None:
     file.write_text(
         f"host: {{driver: emulated, emulated: {{gpus: 2, gpu_bytes: 4GiB}}}}\n"
         f"models: {{chat: {{kind: llm, source: {CONFIGS}/Llama-3.1-8B}}}}\n"
