@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from aquahost.bench.burst import MODEL, Setup, measure_daemons, models_yaml
 from aquahost.bench.figures import Figure
+from aquahost.bench.http_stream import Server
+from aquahost.bench.private_daemon import private_daemon
+from aquahost.bench.replay import Target, replay
 from aquahost.bench.tiny_llama import MAX_CONTEXT, make_tiny_llama
 from aquahost.config.loader import load_settings
+from aquahost.config.paths import log_name
 from aquahost.config.settings import Settings
+from aquahost.errors import StartError
 from aquahost.profiler.measured import measure
-from aquahost.profiles.profile import Profile
+from aquahost.profiler.served import served_steps
+from aquahost.profiles.profile import LanguageCosts, Profile
+from aquahost.profiles.step_costs import FittedSteps
 from aquahost.simulator.build import EMULATED_CHUNK_BYTES
 from aquahost.simulator.links import Paired
 from aquahost.simulator.node import Hosted
@@ -21,12 +31,15 @@ from aquahost.simulator.run import Machine, simulate
 from aquahost.traces.built_in import make_trace
 from aquahost.traces.replies import Row
 from aquahost.traces.trace import Trace
+from aquahost.worker.step_log import VARIABLE as STEP_LOG_VARIABLE
+from aquahost.worker.step_log import read_steps
 
 _TRACES = (("burst", 8.0), ("poisson", 6.0), ("mixed", 8.0))
 """Name and arrivals a second."""
 _SETUP = Setup("fair", "peer")
 _RUNS = 3
 _SEED = 1
+_CALIBRATION_SEED = 101
 _BAR = 0.15
 _FIGURES = ("ttft_p50_s", "ttft_p99_s", "completion_mean_s", "output_tokens_per_s")
 
@@ -75,27 +88,61 @@ def measure_fidelity() -> list[Figure]:
 
 
 def compare() -> Iterator[Pair]:
-    """Measure the model once, then run each trace live and simulated."""
+    """Measure the model, alone and then served, then run each trace live and simulated."""
     with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
         make_tiny_llama(Path(folder))
-        profile: Profile | None = None
+        served = _served(folder)
         for name, rate_per_s in _TRACES:
             trace = make_trace(name, seed=_SEED, rate_per_s=rate_per_s)
-            settings = _settings(trace, folder)
-            if profile is None:
-                model = settings.models[MODEL].model_copy(update={"max_context": MAX_CONTEXT})
-                profile = measure(MODEL, model, settings, lambda note: None)
             burst = measure_daemons(trace, [_SETUP.policy], [_SETUP.tier], runs=_RUNS, seed=_SEED, watcher=_Silent())
-            yield Pair(trace=trace, live=burst.measured[0].row, simulated=_simulated(trace, settings, profile))
+            simulated = _simulated(trace, _settings(trace, folder), served.profile, served.request_s)
+            yield Pair(trace=trace, live=burst.measured[0].row, simulated=simulated)
 
 
-def _simulated(trace: Trace, settings: Settings, profile: Profile) -> Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """What was learned from a live daemon."""
+
+    profile: Profile
+    request_s: float
+    """What lies between a client and the model's worker: how much later first tokens came than steps account for."""
+
+
+def _served(source: str) -> _Served:
+    """The measured profile with step times as a live worker has them.
+
+    On a machine whose few cores worker, daemon and clients share, steps take longer than alone; how much is measured
+    under other prompts than those foretold, all of which fit into local memory.
+    """
+    trace = make_trace("burst", seed=_CALIBRATION_SEED)
+    trace = replace(trace, kv_tokens=sum(prompt.tokens + 64 for prompt in trace.prompts))
+    settings = _settings(trace, source)
+    model = settings.models[MODEL].model_copy(update={"max_context": MAX_CONTEXT})
+    profile = measure(MODEL, model, settings, lambda note: None)
+    costs = profile.costs
+    if not isinstance(costs, LanguageCosts) or not isinstance(costs.step, FittedSteps):
+        raise StartError("the measured model is no language model with fitted steps")
+    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
+        yaml = models_yaml(trace, _SETUP, source)
+        with private_daemon(yaml, {STEP_LOG_VARIABLE: folder}) as daemon:
+            server = Server(host="127.0.0.1", port=daemon.port, path="/v1/completions")
+            live = replay(Target(server=server, model=MODEL), trace.prompts, "calibration")
+        steps = read_steps(Path(folder) / f"{log_name(MODEL)}.steps")
+    costs = msgspec.structs.replace(costs, step=served_steps(costs.step, steps))
+    profile = msgspec.structs.replace(profile, costs=costs)
+    foretold = _simulated(trace, settings, profile, 0.0)
+    came_s = statistics.median(reply.ttft_s for reply in live if not reply.failure)
+    return _Served(profile=profile, request_s=max(0.0, came_s - (foretold.ttft_p50_s or 0.0)))
+
+
+def _simulated(trace: Trace, settings: Settings, profile: Profile, request_s: float) -> Row:
     emulated = settings.host.emulated
     machine = Machine(
         name=f"{emulated.gpus} emulated GPUs",
         gpu_bytes=(emulated.gpu_bytes,) * emulated.gpus,
         wiring=Paired(emulated),
         chunk_bytes=EMULATED_CHUNK_BYTES,
+        request_s=request_s,
     )
     hosted = [Hosted(name=MODEL, settings=settings.models[MODEL], profile=profile, gpus=(0,))]
     return simulate(settings, hosted, machine, trace, policy=_SETUP.policy, tier=_SETUP.tier).total

@@ -58,7 +58,9 @@ def private_environment(inherited: Mapping[str, str], folder: Path) -> dict[str,
 
 
 @contextmanager
-def private_daemon(models_yaml: str | Path | None) -> Iterator[PrivateDaemon]:
+def private_daemon(
+    models_yaml: str | Path | None, more_env: Mapping[str, str] | None = None
+) -> Iterator[PrivateDaemon]:
     """Start a daemon with these models, or with this file as it is (None: the packaged demo), wait until they are
     ready, stop it at the end.
 
@@ -66,7 +68,7 @@ def private_daemon(models_yaml: str | Path | None) -> Iterator[PrivateDaemon]:
     """
     with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as name:
         folder = Path(name)
-        env = private_environment(os.environ, folder)
+        env = private_environment(os.environ, folder) | dict(more_env or {})
         what = ["--demo"]
         if isinstance(models_yaml, Path):
             what = ["--models", str(models_yaml.absolute())]

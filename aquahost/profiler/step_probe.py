@@ -14,6 +14,7 @@ from aquahost.messages.wire import Outputs
 from aquahost.profiler.step_fit import MeasuredStep
 from aquahost.profiles.step_costs import StepShape
 from aquahost.scheduling.plan import StepPlan
+from aquahost.scheduling.step_shape import shape_of
 
 _FIRST_TOKEN = 2
 """Tokens below it are those that begin, end and pad texts, mostly."""
@@ -76,16 +77,3 @@ class StepProbe:
         for sequence in self._engine.sequences:
             self._engine.cancel(sequence.id)
         self._engine.tend()
-
-
-def shape_of(plan: StepPlan) -> StepShape:
-    """What a planned step, not yet committed, computes."""
-    chunks = plan.chunks
-    return StepShape(
-        decodes=len(plan.decodes),
-        context=sum(prompt.computed + 1 for prompt in plan.decodes),
-        prefill=sum(chunk.count for chunk in chunks),
-        pairs=float(sum(chunk.count * chunk.start + chunk.count * (chunk.count + 1) // 2 for chunk in chunks)),
-        prefill_context=sum(chunk.start for chunk in chunks),
-        chunks=max(1, len(chunks)),
-    )

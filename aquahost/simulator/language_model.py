@@ -10,10 +10,11 @@ from aquahost.messages.prompts import PromptState
 from aquahost.scheduling.plan import StepPlan
 from aquahost.scheduling.prompt import ScheduledPrompt, Stand
 from aquahost.scheduling.room import Room
+from aquahost.scheduling.step_shape import shape_of
 from aquahost.simulator.agenda import Agenda, Entry
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.kv_traffic import KvTraffic
-from aquahost.simulator.language_parts import LanguageParts, step_shape
+from aquahost.simulator.language_parts import LanguageParts
 from aquahost.simulator.lending import MESSAGE_S, SimLending
 from aquahost.simulator.prompts import SimPrompt, SoFar
 from aquahost.simulator.stretch import Stretch
@@ -153,7 +154,7 @@ class LanguageModel:
             self._leave_turns()
             self._look_at(self._agenda.now_s() + BUSY_LOOK_S)
             return
-        took_s = self.parts.costs.step.seconds(step_shape(plan)) + self._besides_s(plan)
+        took_s = self.parts.costs.step.seconds(shape_of(plan)) + self._besides_s(plan)
         self._is_stepping, self._step_began_s = True, self._agenda.now_s()
         self._agenda.after(took_s, partial(self._end_step, plan, took_s))
 

@@ -14,7 +14,7 @@ from aquahost.simulator.agenda import Agenda
 from aquahost.simulator.gated_model import GatedModel
 from aquahost.simulator.gpu_turns import GpuTurns
 from aquahost.simulator.language_model import LanguageModel
-from aquahost.simulator.lending import Coordinator, SimLending
+from aquahost.simulator.lending import MESSAGE_S, Coordinator, SimLending
 from aquahost.simulator.links import Links, Wiring
 from aquahost.simulator.prompts import SimPrompt
 from aquahost.traces.replies import Reply
@@ -62,6 +62,8 @@ class SimNode:
         self.replies: list[Reply] = []
         self.failed: Counter[str] = Counter()
         self._by_name: dict[str, list[SimModel]] = {}
+        self.request_s = MESSAGE_S
+        """From a client's sending a prompt until the model's worker has it."""
         self._sent = 0
         self._live = 0
         self.on_first: Callable[[float], None] = lambda ttft_s: None
@@ -121,7 +123,7 @@ class SimNode:
         """Enter the next arrival alone, so that a long trace does not fill the agenda."""
         prompt = next(prompts, None)
         if prompt is not None:
-            self.agenda.at(prompt.arrival_s, partial(self._submit, prompt, prompts, sole))
+            self.agenda.at(prompt.arrival_s + self.request_s, partial(self._submit, prompt, prompts, sole))
 
     def _submit(self, prompt: TracePrompt, rest: Iterator[TracePrompt], sole: str) -> None:
         self._sent += 1

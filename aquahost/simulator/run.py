@@ -10,6 +10,7 @@ from aquahost.simulator.aqua.build import build_aqua
 from aquahost.simulator.aqua.coordinator import Pair
 from aquahost.simulator.build import REAL_CHUNK_BYTES, Builder
 from aquahost.simulator.language_model import LanguageModel
+from aquahost.simulator.lending import MESSAGE_S
 from aquahost.simulator.links import Wiring
 from aquahost.simulator.node import Hosted, SimEvent, SimNode
 from aquahost.simulator.occupancy import Occupancy
@@ -31,6 +32,8 @@ class Machine:
     gpu_bytes: tuple[int, ...]
     wiring: Wiring
     chunk_bytes: int = REAL_CHUNK_BYTES
+    request_s: float = MESSAGE_S
+    """From a client's sending a prompt until the model's worker has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,7 @@ def simulate(
         node = build_aqua(settings, hosted, wiring, machine.gpu_bytes, chunk_bytes=chunk_bytes, pairs=pairs)
     else:
         node = Builder(settings, machine.wiring, machine.gpu_bytes, chunk_bytes=machine.chunk_bytes).build(hosted)
+    node.request_s = machine.request_s
     occupancy = Occupancy()
     last_s = max((prompt.arrival_s for prompt in trace.prompts), default=0.0)
     node.every(look_every_s or max(0.1, last_s / 500), lambda: occupancy.look(node))

@@ -24,6 +24,7 @@ from aquahost.messages.wire import (
 from aquahost.worker.gpu_turns import Turns, Unshared
 from aquahost.worker.heartbeat import Pulse
 from aquahost.worker.link import DaemonLink
+from aquahost.worker.step_log import StepLog
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,15 @@ class WorkerLoop:
         self._standings_due_s = 0.0
         self._idle_told = False
         self._stats: EngineStats | None = None
+        self.step_log: StepLog | None = None
+        """Told of each pass, where steps are logged."""
 
     def run(self) -> None:
         """Return once `Stop` has come."""
         while not self._pass():
             self._pulse.passes += 1
+            if self.step_log is not None:
+                self.step_log.passed()
         self._turns.rest()
 
     def _pass(self) -> bool:

@@ -6,12 +6,14 @@ import faulthandler
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 import zmq
 
 from aquahost.clock import Clock, SystemClock
+from aquahost.config.settings import Kind
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
 from aquahost.messages.wire import LoadFailed, Ready, Stop
@@ -22,6 +24,7 @@ from aquahost.worker.link import DaemonLink
 from aquahost.worker.load import LoadedModel, LoadReporter, load, memory_desk
 from aquahost.worker.loop import WorkerLoop
 from aquahost.worker.spec import LOAD_FAILED_STATUS, WorkerSpec, pulse_identity, voice_identity
+from aquahost.worker.step_log import VARIABLE, StepLog
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +70,23 @@ def _serve(spec: WorkerSpec) -> int:
         turns = turns_at(spec.turns_path, clock, loaded.finish_work)
         link.send(Ready(engine.footprint))
         logger.info("%s is ready", spec.name)
-        status = run_engine(engine, WorkerLoop(engine, link, pulse, clock, turns))
+        loop = WorkerLoop(engine, link, pulse, clock, turns)
+        loop.step_log = _step_log(spec, engine)
+        status = run_engine(engine, loop)
+        if loop.step_log is not None:
+            loop.step_log.close()
     link.close()
     context.term()
     return status
+
+
+def _step_log(spec: WorkerSpec, engine: Engine) -> StepLog | None:
+    folder = os.environ.get(VARIABLE)
+    if not folder or spec.model.get("kind") != Kind.LLM:
+        return None
+    log = StepLog(Path(folder), spec.name)
+    log.watch(engine)
+    return log
 
 
 def _load(spec: WorkerSpec, link: DaemonLink, clock: Clock) -> LoadedModel | None:

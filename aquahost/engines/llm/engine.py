@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -62,6 +64,8 @@ class LlmEngine:
         self._parking = Parking(
             parts.device, pin=parts.pin, ready_to_park=lambda: self._tiers.lies_idle and not self._workspace.nbytes
         )
+        self.on_plan: Callable[[StepPlan], None] | None = None
+        """Told of each step before it is computed; for measurements."""
         self._failed: list[Output] = []
         self._idle_step = False
         self._steps = 0
@@ -138,6 +142,8 @@ class LlmEngine:
         began_s = self._desk.clock.now_s()
         plan = self.sequences.plan()
         outputs += self.sequences.take_changes()
+        if self.on_plan is not None:
+            self.on_plan(plan)
         self._idle_step = plan.is_empty
         self._watch_starved(plan)
         if plan.is_empty:
