@@ -96,13 +96,14 @@ class Builder:
     # -- memory ------------------------------------------------------------------------------------------------
 
     def _kv_bytes(self, hosted: Sequence[Hosted]) -> list[int]:
-        """KV memory of each on each of its GPUs."""
+        """KV memory of each on each of its GPUs. Activations of image and audio models come and go, and KV memory gives
+        way to them; those of language models are there while they run."""
         free = list(self.node.gpu_bytes)
         open_ones = [0] * len(free)
         for one in hosted:
             costs = one.profile.costs
             is_language = isinstance(costs, LanguageCosts)
-            fixed = (one.settings.kv_bytes or 0) // len(one.gpus) if is_language else 0
+            fixed = (one.settings.kv_bytes or 0) if is_language else 0
             traffic = one.settings.traffic
             peak = costs.peak_bytes if isinstance(costs, LanguageCosts) else costs.sizes[-1].peak_bytes
             peak += traffic.adapter_slots * traffic.adapter_bytes if traffic.adapters else 0
@@ -114,9 +115,7 @@ class Builder:
                 raise ConfigError(f"the models of GPU {gpu} need {format_bytes(-left)} more than it has")
         shares = [int(_KV_SHARE * left) // max(1, ones) for left, ones in zip(free, open_ones, strict=True)]
         return [
-            min(shares[gpu] for gpu in one.gpus)
-            if one.settings.kv_bytes is None
-            else one.settings.kv_bytes // len(one.gpus)
+            min(shares[gpu] for gpu in one.gpus) if one.settings.kv_bytes is None else one.settings.kv_bytes
             for one in hosted
         ]
 
@@ -142,7 +141,7 @@ class Builder:
 
         def asked(nbytes: int | None) -> int:
             local = -(-kv_bytes // chunk_bytes) * chunk_bytes
-            return _TIMES_LOCAL * local if nbytes is None else nbytes // len(hosted.gpus)
+            return _TIMES_LOCAL * local if nbytes is None else nbytes
 
         kvs = [
             KvShard(

@@ -210,6 +210,7 @@ class KvShard:
                 self.release(prompt_id)
                 lost.append(prompt_id)
                 excess -= here
+                rooms = self.peer.rooms() | {HOST: self.host_blocks - self.host_used}
                 continue
             for place in rooms:
                 part = min(here, rooms[place])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from aquahost.engines.llm.paging_costs import PagingCosts
@@ -23,7 +22,7 @@ class KvTraffic:
         self, shards: Sequence[LanguageShard], scheduler: Scheduler, transfer_s: float, woken: Callable[[], None]
     ) -> None:
         self._shards = shards
-        self._links: Links = shards[0].links
+        self.links: Links = shards[0].links
         self._scheduler = scheduler
         self._transfer_s = transfer_s
         self._woken = woken
@@ -67,14 +66,10 @@ class KvTraffic:
         for _ in range(len(plan.paged_out) + len(plan.paged_in)):
             self._costs.note_work(self._transfer_s)
 
-    def read_s(self, prompt_ids: list[str]) -> float:
-        """How long reading these prompts' remote blocks in place takes: links at the same time, like the emulated
-        driver."""
-        nbytes: Counter[tuple[int, int]] = Counter()
-        for shard in self._shards:
-            for part in shard.reads(prompt_ids):
-                nbytes[part.source, part.target] += part.nbytes
-        return max([self._links.read_s(Part(*ends, total)) for ends, total in nbytes.items()], default=0.0)
+    def reads(self, prompts: Iterable[ScheduledPrompt]) -> list[Part]:
+        """What a step of these prompts reads in place elsewhere."""
+        away = [prompt.id for prompt in prompts if prompt.local < prompt.blocks]
+        return [part for shard in self._shards for part in shard.reads(away)] if away else []
 
     def forget(self, prompt_id: str) -> None:
         """A prompt has ended, or lost its blocks."""
@@ -87,7 +82,7 @@ class KvTraffic:
         self._moving[prompt.id] = self._journeys
         self.paged_bytes += sum(part.nbytes for part in parts)
         arrived = partial(self._arrived, prompt, self._journeys, parts, now_s, out)
-        self._links.copy(parts, arrived)
+        self.links.copy(parts, arrived)
 
     def _arrived(self, prompt: ScheduledPrompt, journey: int, parts: list[Part], began_s: float, out: bool) -> None:
         if self._moving.get(prompt.id) != journey:
@@ -113,7 +108,7 @@ class KvTraffic:
         shards = len(self._shards)
         tier = Tier.HOST if HOST in (parts[0].source, parts[0].target) else Tier.PEER
         blocks = sum(part.nbytes for part in parts) // self._shards[0].kv.block_bytes // shards
-        self._costs.note_transfer(tier, blocks, self._links.now_s() - began_s)
+        self._costs.note_transfer(tier, blocks, self.links.now_s() - began_s)
 
     def _note_hosted(self, prompt: ScheduledPrompt) -> None:
         prompt.hosted = max(shard.kv.holdings[prompt.id].remote[HOST] for shard in self._shards)

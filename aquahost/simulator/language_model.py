@@ -154,12 +154,21 @@ class LanguageModel:
             self._leave_turns()
             self._look_at(self._agenda.now_s() + BUSY_LOOK_S)
             return
-        took_s = self.parts.costs.step.seconds(shape_of(plan)) + self._besides_s(plan)
+        compute_s = self.parts.costs.step.seconds(shape_of(plan)) + self._besides_s(plan)
         self._is_stepping, self._step_began_s = True, self._agenda.now_s()
-        self._agenda.after(took_s, partial(self._end_step, plan, took_s))
+        self._agenda.after(compute_s, partial(self._end_compute, plan))
 
-    def _end_step(self, plan: StepPlan, took_s: float) -> None:
+    def _end_compute(self, plan: StepPlan) -> None:
+        """What the step reads in place takes its time beside the copies on the same ways, and comes on top."""
+        parts = self.traffic.reads([*plan.decodes, *(chunk.prompt for chunk in plan.chunks)])
+        if parts:
+            self.traffic.links.copy(parts, partial(self._end_step, plan))
+        else:
+            self._end_step(plan)
+
+    def _end_step(self, plan: StepPlan) -> None:
         self._is_stepping = False
+        took_s = self._agenda.now_s() - self._step_began_s
         computed = [*plan.decodes, *(chunk.prompt for chunk in plan.chunks if chunk.completes)]
         self.scheduler.commit(plan, took_s)
         came_s = self._agenda.now_s() + MESSAGE_S
@@ -239,15 +248,12 @@ class LanguageModel:
         )
 
     def _besides_s(self, plan: StepPlan) -> float:
-        """What a step takes beside computing: reading in place, handing over copies, mapping memory."""
-        computed = [*plan.decodes, *(chunk.prompt for chunk in plan.chunks)]
-        away = [prompt.id for prompt in computed if prompt.local < prompt.blocks]
-        read_s = self.traffic.read_s(away) if away else 0.0
+        """What a step takes beside computing and reading: handing over copies, mapping memory."""
         moves_s = self.parts.costs.transfer_s * (len(plan.paged_out) + len(plan.paged_in))
         mapping_s = max(shard.mapping_s for shard in self.parts.shards)
         for shard in self.parts.shards:
             shard.mapping_s = 0.0
-        return read_s + moves_s + mapping_s
+        return moves_s + mapping_s
 
     def _tell_states(self, plan: StepPlan) -> None:
         for one in [*plan.dropped, *plan.paged_out]:

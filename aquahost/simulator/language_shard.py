@@ -172,7 +172,8 @@ class LanguageShard:
         """What a step of these prompts reads in place."""
         read: Counter[int] = Counter()
         for prompt_id in prompt_ids:
-            read += self.kv.holdings[prompt_id].remote
+            if prompt_id in self.kv.holdings:  # else it has lost all with a lease while it was computed
+                read += self.kv.holdings[prompt_id].remote
         return self.copies(read, out=False)
 
     def _part(self, donor: int, place: int, count: int) -> Part:

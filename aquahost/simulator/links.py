@@ -17,6 +17,10 @@ ACHIEVABLE = 0.8
 """Of what data sheets print: pieces of 2 MiB were measured at 50 of PCIe 5's 64 GB/s on an H100."""
 
 
+ROUNDING_S = 1e-9
+"""Bytes that a flow carries in this time are rounding; a clock of days is exact to a tenth of it."""
+
+
 class Way(NamedTuple):
     """One direction of something that all copies through it share."""
 
@@ -134,12 +138,6 @@ class Links:
             flow = _Flow(Part(source, target, total), total, self.wiring.ways(source, target), one_arrived)
             self._agenda.after(self.wiring.latency_s(source, target), partial(self._begin, flow))
 
-    def read_s(self, part: Part) -> float:
-        """How long reading bytes in place takes beside the copies that are under way."""
-        self.moved[part.source, part.target] += part.nbytes
-        ways = self.wiring.ways(part.source, part.target)
-        return part.nbytes / min(rate / (1 + self._crowd[way]) for way, rate in ways.items())
-
     def moved_so_far(self) -> Counter[tuple[int, int]]:
         """As `moved`, with what has arrived of copies that are under way."""
         passed_s, moved = self._agenda.now_s() - self._seen_s, self.moved.copy()
@@ -175,8 +173,9 @@ class Links:
     def _arrive(self) -> None:
         self._next = None
         self._progress()
-        done = [flow for flow in self._flows if flow.left_bytes < 1.0]  # less than a byte is rounding
-        self._flows = [flow for flow in self._flows if flow.left_bytes >= 1.0]
+        # What is left by rounding: the later it is, the coarser is the clock.
+        done = [flow for flow in self._flows if flow.left_bytes < max(1.0, ROUNDING_S * flow.rate)]
+        self._flows = [flow for flow in self._flows if flow not in done]
         for flow in done:
             self._crowd.subtract(flow.ways.keys())
             self.moved[flow.part.source, flow.part.target] += flow.part.nbytes

@@ -136,7 +136,7 @@ class SimNode:
 
     def ended(self, prompt: SimPrompt, failure: str) -> None:
         """A prompt is through."""
-        reply = prompt.reply(self.agenda.now_s(), failure=failure)
+        reply = prompt.reply(self.agenda.now_s() + MESSAGE_S, failure=failure)
         self.replies.append(reply)
         if failure:
             self.failed[failure] += 1

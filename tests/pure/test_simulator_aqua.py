@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aquahost.config.settings import SchedulerSettings
 from aquahost.events import EventKind
 from aquahost.leasing import events
 from aquahost.leasing.instructions import GrantLease, Instruction, RecallLease, RefuseClaim, SettleClaim
@@ -14,7 +15,7 @@ from aquahost.simulator.aqua.policy import SLICE_ITERATIONS, AquaPolicy
 from aquahost.simulator.run import simulate
 from aquahost.units import MIB
 from scheduled_host import ScheduledHost
-from simulated import image, language, machine, prompts, settings_of, trace
+from simulated import image, language, language_profile, machine, prompts, settings_of, trace
 
 
 def coordinator(pairs: list[Pair], gpus: int = 3, total: int = 1000) -> AquaCoordinator:
@@ -64,10 +65,26 @@ def test_pairs_are_one_to_one() -> None:
         AquaCoordinator([Pair(1, 0, 1), Pair(1, 2, 1)])
 
 
-def test_the_largest_model_gets_the_largest_offer() -> None:
-    hosted = [language("chat", (0,)), image("paint", 1), language("lender", (2,), borrow_bytes=0)]
-    pairs = static_pairs(hosted, [8192 * MIB] * 4)
-    assert pairs == [Pair(2, 0, round(0.65 * (8192 - 64) * MIB))]
+def test_who_lacks_most_gets_the_largest_offer_also_where_gpus_are_shared() -> None:
+    busy = {"rate_per_s": 5.0, "input_tokens": 600, "output_tokens": 400}
+    chat = language("chat", (0,), traffic=busy)
+    lender, other = language("lender", (2,), profile=language_profile(weights_bytes=2048 * MIB)), language("more", (2,))
+    hosted = [chat, image("beside", 0), image("paint", 1), lender, other]
+    gpu_bytes = [8192 * MIB] * 4
+    pairs = static_pairs(hosted, gpu_bytes, SchedulerSettings())
+    assert [(pair.donor, pair.borrower_gpu) for pair in pairs] == [(1, 0)]
+    assert 0 < pairs[0].nbytes < 8192 * MIB
+    AquaCoordinator(pairs)
+    done = simulate(
+        settings_of(hosted),
+        hosted,
+        machine(4, 8192 * MIB),
+        trace(prompts(*((0.1 * at, 600, 400) for at in range(30)))),
+        policy="aqua",
+        tier="peer",
+    )
+    assert done.total.failed == 0
+    assert any(event.kind is EventKind.LEASE_GRANTED for event in done.events)
 
 
 def test_five_iterations_a_slice_for_whoever_was_served_least() -> None:

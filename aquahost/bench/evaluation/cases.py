@@ -29,7 +29,8 @@ class Case:
     bursts: tuple[Burst, ...] = ()
     """What is asked; the entries' traffic for `duration_s` where this is empty."""
     duration_s: float = 0.0
-    node: str = "8xH100"
+    node: str
+    """As many GPUs as the case has models on, so that nobody borrows of GPUs that lie empty."""
     setups: tuple[Setup, ...] = (*OURS, *AQUAS)
     lent_bytes: tuple[tuple[int, int, int], ...] | None = None
     """Under AQUA's policies: donor, borrower's GPU, bytes; by size of offer and need where not given."""
@@ -45,6 +46,7 @@ def _burst_70b(rate_per_s: float) -> Case:
         file="burst-70b.yaml",
         subject="llama-70b",
         bursts=(Burst(model="llama-70b", prompts=100, rate_per_s=rate_per_s),),
+        node="4xH100",
         lent_bytes=((2, 0, 30 * 10**9), (3, 1, 30 * 10**9)),
     )
 
@@ -57,7 +59,7 @@ def _long(node: str) -> Case:
         subject="opt-30b",
         bursts=(Burst(model="opt-30b", prompts=1, rate_per_s=1.0),),
         node=node,
-        setups=(("fair", "host"), ("fair", "peer")),
+        lent_bytes=((1, 0, 30 * 10**9),),
         context_tokens=16384,
         seeds=(1,),
     )
@@ -71,7 +73,7 @@ def _lora(node: str, rate_per_s: float) -> Case:
         subject="mistral-7b",
         bursts=(Burst(model="mistral-7b", prompts=200, rate_per_s=rate_per_s),),
         node=node,
-        setups=(("fcfs", "host"), ("fcfs", "peer"), ("fair", "host"), ("fair", "peer")),
+        lent_bytes=((1, 0, 30 * 10**9),),
     )
 
 
@@ -82,13 +84,14 @@ CASES: tuple[Case, ...] = (
         file="burst-34b.yaml",
         subject="coder-34b",
         bursts=(Burst(model="coder-34b", prompts=50, rate_per_s=3.0),),
+        node="2xH100",
     ),
     *(_burst_70b(rate_per_s) for rate_per_s in (0.25, 1.0, 2.0, 4.0, 8.0)),
-    _long("8xH100"),
-    _long("8xA100"),
-    _lora("8xH100", 2.0),
-    _lora("8xH100", 4.0),
-    _lora("8xA100", 2.0),
+    _long("2xH100"),
+    _long("2xA100"),
+    _lora("2xH100", 2.0),
+    _lora("2xH100", 4.0),
+    _lora("2xA100", 2.0),
     Case(
         name="d-donor",
         about="Llama-3.1-8B lends to CodeLlama-34B, then gets bursts of 80 prompts at 20/s after 60 and 120 s",
@@ -99,13 +102,14 @@ CASES: tuple[Case, ...] = (
             Burst(model="llama-8b", prompts=80, rate_per_s=20.0, begin_s=60.0),
             Burst(model="llama-8b", prompts=80, rate_per_s=20.0, begin_s=120.0),
         ),
-        setups=(("fair", "host"), ("fair", "peer"), *AQUAS),
+        node="2xH100",
     ),
     Case(
         name="e-node",
         about="an hour of eight models' mixed traffic, 20 prompts/s",
         file="../node8.yaml",
         subject="",
+        node="8xH100",
         duration_s=3600.0,
         seeds=(1,),
     ),

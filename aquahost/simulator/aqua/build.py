@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aquahost.config.settings import Settings
-from aquahost.profiles.profile import GatedCosts, LanguageCosts
+from aquahost.config.settings import SchedulerSettings, Settings
+from aquahost.placement.needs import need_of
 from aquahost.simulator.aqua.coordinator import AquaCoordinator, Pair
 from aquahost.simulator.aqua.policy import AquaPolicy
 from aquahost.simulator.build import Builder
@@ -15,10 +15,7 @@ from aquahost.simulator.node import Hosted, SimNode
 from aquahost.units import GIB
 
 _SPARED_BYTES = 5 * GIB
-"""What an image or audio model keeps of its GPU beside what it needs."""
-_LANGUAGE_SHARE = 0.65
-"""Of what its weights leave, a language model offers so much: AQUA's producers of 7 and 8 billion parameters lend 45
-and 40 GB of 80."""
+"""What a lender keeps of its GPU beside what it needs."""
 
 
 def build_aqua(
@@ -33,7 +30,7 @@ def build_aqua(
     """A node with these pairs of lender and borrower, or those that `static_pairs` finds. Without leasing there are
     none, and state is paged to host memory."""
     if pairs is None:
-        pairs = static_pairs(hosted, gpu_bytes)
+        pairs = static_pairs(hosted, gpu_bytes, settings.scheduler)
     coordinator = AquaCoordinator(pairs if settings.leasing.enabled else ())
     builder = Builder(
         settings,
@@ -55,23 +52,22 @@ def build_aqua(
     return node
 
 
-def static_pairs(hosted: Sequence[Hosted], gpu_bytes: Sequence[int]) -> list[Pair]:
-    """One lender for one borrower: the language model with the largest weights gets the largest offer.
+def static_pairs(hosted: Sequence[Hosted], gpu_bytes: Sequence[int], scheduler: SchedulerSettings) -> list[Pair]:
+    """One lender for one borrower, as AQUA's profiler and placer would have it: what lacks most gets the largest offer.
 
-    Lenders are image and audio models, and language models that may not borrow (`borrow_bytes: 0`).
+    A GPU whose models want more KV at their expected traffic than they have there borrows, any other one with models
+    lends what they leave.
     """
-    offers: dict[int, int] = {}
-    borrowers: list[tuple[int, int]] = []
+    left = list(gpu_bytes)
+    lacking = [0] * len(left)
     for one in hosted:
-        costs = one.profile.costs
-        left_bytes = min(gpu_bytes[gpu] for gpu in one.gpus) - costs.weights_bytes
+        need = need_of(one.name, one.settings, one.profile, scheduler)
         for gpu in one.gpus:
-            if isinstance(costs, GatedCosts):
-                offers[gpu] = left_bytes - costs.sizes[-1].peak_bytes - _SPARED_BYTES
-            elif one.settings.borrow_bytes == 0:
-                offers[gpu] = round(_LANGUAGE_SHARE * left_bytes)
-            elif isinstance(costs, LanguageCosts):
-                borrowers.append((costs.weights_bytes, gpu))
-    donors = sorted((gpu for gpu in offers if offers[gpu] > 0), key=lambda gpu: (-offers[gpu], gpu))
-    borrowers.sort(key=lambda one: (-one[0], one[1]))
-    return [Pair(donor, gpu, offers[donor]) for donor, (_, gpu) in zip(donors, borrowers, strict=False)]
+            left[gpu] -= need.taken_bytes + need.flexible_bytes + need.remote_bytes
+            lacking[gpu] += need.remote_bytes
+    used = sorted({gpu for one in hosted for gpu in one.gpus})
+    borrowers = [gpu for gpu in used if left[gpu] < 0 or lacking[gpu]]
+    offers = {gpu: left[gpu] - _SPARED_BYTES for gpu in used if gpu not in borrowers and left[gpu] > _SPARED_BYTES}
+    donors = sorted(offers, key=lambda gpu: (-offers[gpu], gpu))
+    borrowers.sort(key=lambda gpu: (-max(lacking[gpu], -left[gpu]), gpu))
+    return [Pair(donor, gpu, offers[donor]) for donor, gpu in zip(donors, borrowers, strict=False)]

@@ -107,9 +107,10 @@ class AquaCoordinator:
 
     def _offer(self, out: list[Instruction], now_s: float) -> None:
         for pair in self._pairs:
-            borrower = next((one for one in self.ledger.workers.values() if one.gpu == pair.borrower_gpu), None)
-            if borrower is None or not borrower.demand_bytes or self._lease_of(pair) is not None:
+            there = [one for one in self.ledger.workers.values() if one.gpu == pair.borrower_gpu and one.demand_bytes]
+            if not there or self._lease_of(pair) is not None:
                 continue
+            borrower = max(there, key=lambda one: one.demand_bytes)
             room_bytes = min(pair.nbytes, self.ledger.gpu(pair.donor).free_bytes)
             nbytes = room_bytes // borrower.granule_bytes * borrower.granule_bytes
             if nbytes > 0 and self.pending(pair.donor) <= OFFER_PENDING:
