@@ -46,6 +46,8 @@ class Fair:
         self._top_level = 0
         """The smallest that ran in the last step."""
         self._was_express = False
+        self._has_rested = False
+        """Whether those who are read in place took no part in the last step."""
         self._costs = Costs()
         self._shared_until_s = -inf
         """Until when tenants are taken to be in each other's way."""
@@ -153,9 +155,17 @@ class Fair:
             step.budget = min(step.budget, max(2 * prefill_tokens, express[0].remaining))
             fair.prefill(express)
             return
-        fair.decode(decoding)
+        fair.decode(self._without_resting(decoding, prefilling))
         step.budget = min(step.budget, prefill_tokens)
         fair.prefill(prefilling)
+
+    def _without_resting(
+        self, decoding: list[ScheduledPrompt], prefilling: list[ScheduledPrompt]
+    ) -> list[ScheduledPrompt]:
+        """Those who take part beside prefill: while new prompts wait for a first token, whoever is read in place rests
+        in every other step, which reading would make longer."""
+        self._has_rested = not self._has_rested and any(not prompt.has_begun for prompt in prefilling)
+        return [one for one in decoding if one.local == one.blocks] if self._has_rested else decoding
 
     def _express(self, prefilling: list[ScheduledPrompt]) -> list[ScheduledPrompt]:
         """New prompts of the tenant that has had least: every other step may be theirs alone, so that another tenant's

@@ -297,3 +297,24 @@ def test_the_line_names_everyone_who_waits_once() -> None:
 def test_an_unknown_policy_is_named() -> None:
     with pytest.raises(ValueError, match="no policy 'lottery'; there are fair, fcfs and priority"):
         make_policy("lottery", paging_budget=0.1)
+
+
+def test_whoever_is_read_in_place_rests_in_every_other_step_beside_new_prompts() -> None:
+    host = fair_host(local=12, remote=60, peer=60, costs=Costs(peer_block_s=1e-6, host_block_s=1.0), step_tokens=8)
+    for name in "abcd":
+        host.add(prompt(name, 8, 60))
+    for _ in range(40):
+        host.run_step()
+    away = {one.id for one in host.live.values() if one.local < one.blocks}
+    assert away, "some are read in place"
+    host.add(prompt("new", 40, 4))
+    rests = []
+    while not host.live["new"].has_begun:
+        plan, _ = host.run_step()
+        if any(chunk.prompt.id == "new" for chunk in plan.chunks):
+            rests.append(not any(one.local < one.blocks for one in plan.decodes))
+            here = [one for one in host.live.values() if one.stand is Stand.RUNNING and one.local == one.blocks]
+            assert {one.id for one in here if one.has_begun} <= {one.id for one in plan.decodes}, "others do not"
+    assert len(rests) > 3
+    assert True in rests
+    assert False in rests
