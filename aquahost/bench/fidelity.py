@@ -21,18 +21,17 @@ from aquahost.config.paths import log_name
 from aquahost.config.settings import Settings
 from aquahost.errors import StartError
 from aquahost.profiler.measured import measure
-from aquahost.profiler.served import served_steps
+from aquahost.profiler.served import served_costs
 from aquahost.profiles.profile import LanguageCosts, Profile
-from aquahost.profiles.step_costs import FittedSteps
 from aquahost.simulator.build import EMULATED_CHUNK_BYTES
 from aquahost.simulator.links import Paired
 from aquahost.simulator.node import Hosted
 from aquahost.simulator.run import Machine, simulate
 from aquahost.traces.built_in import make_trace
-from aquahost.traces.replies import Row
+from aquahost.traces.replies import Reply, Row
 from aquahost.traces.trace import Trace
 from aquahost.worker.step_log import VARIABLE as STEP_LOG_VARIABLE
-from aquahost.worker.step_log import read_steps
+from aquahost.worker.step_log import LoggedStep, read_steps
 
 _TRACES = (("burst", 8.0), ("poisson", 6.0), ("mixed", 8.0))
 """Name and arrivals a second."""
@@ -109,30 +108,35 @@ class _Served:
 
 
 def _served(source: str) -> _Served:
-    """The measured profile with step times as a live worker has them.
+    """The measured profile with costs as a live worker has them.
 
     On a machine whose few cores worker, daemon and clients share, steps take longer than alone; how much is measured
-    under other prompts than those foretold, all of which fit into local memory.
+    under other prompts than those foretold: once where all fit into local memory, once where most do not.
     """
-    trace = make_trace("burst", seed=_CALIBRATION_SEED)
-    trace = replace(trace, kv_tokens=sum(prompt.tokens + 64 for prompt in trace.prompts))
-    settings = _settings(trace, source)
+    tight = make_trace("burst", seed=_CALIBRATION_SEED)
+    ample = replace(tight, kv_tokens=sum(prompt.tokens + 64 for prompt in tight.prompts))
+    settings = _settings(tight, source)
     model = settings.models[MODEL].model_copy(update={"max_context": MAX_CONTEXT})
     profile = measure(MODEL, model, settings, lambda note: None)
-    costs = profile.costs
-    if not isinstance(costs, LanguageCosts) or not isinstance(costs.step, FittedSteps):
-        raise StartError("the measured model is no language model with fitted steps")
-    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
-        yaml = models_yaml(trace, _SETUP, source)
-        with private_daemon(yaml, {STEP_LOG_VARIABLE: folder}) as daemon:
-            server = Server(host="127.0.0.1", port=daemon.port, path="/v1/completions")
-            live = replay(Target(server=server, model=MODEL), trace.prompts, "calibration")
-        steps = read_steps(Path(folder) / f"{log_name(MODEL)}.steps")
-    costs = msgspec.structs.replace(costs, step=served_steps(costs.step, steps))
+    if not isinstance(profile.costs, LanguageCosts):
+        raise StartError("the measured model is no language model")
+    steps, _ = _logged(ample, source)
+    more, live = _logged(tight, source)
+    read_s = profile.costs.kv_token_bytes * model.block_tokens / settings.host.emulated.peer_bytes_per_s
+    costs = served_costs(profile.costs, [*steps, *more], read_s)
     profile = msgspec.structs.replace(profile, costs=costs)
-    foretold = _simulated(trace, settings, profile, 0.0)
+    foretold = _simulated(tight, settings, profile, 0.0)
     came_s = statistics.median(reply.ttft_s for reply in live if not reply.failure)
     return _Served(profile=profile, request_s=max(0.0, came_s - (foretold.ttft_p50_s or 0.0)))
+
+
+def _logged(trace: Trace, source: str) -> tuple[list[LoggedStep], list[Reply]]:
+    """The steps of a live worker that serves this trace, and what its clients saw."""
+    with tempfile.TemporaryDirectory(prefix="aquahost-bench.") as folder:
+        with private_daemon(models_yaml(trace, _SETUP, source), {STEP_LOG_VARIABLE: folder}) as daemon:
+            server = Server(host="127.0.0.1", port=daemon.port, path="/v1/completions")
+            live = replay(Target(server=server, model=MODEL), trace.prompts, "calibration")
+        return read_steps(Path(folder) / f"{log_name(MODEL)}.steps"), live
 
 
 def _simulated(trace: Trace, settings: Settings, profile: Profile, request_s: float) -> Row:

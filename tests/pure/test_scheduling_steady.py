@@ -20,7 +20,7 @@ def host(policy: str, local: int, remote: int) -> ScheduledHost:
 def story(
     run: ScheduledHost, requests: list[tuple[int, int, int]], *, leaps: bool, tenants: int = 1
 ) -> dict[str, tuple[int, float]]:
-    """When each prompt ended, by step, and what it had. With several tenants rounding decides who of equals is behind."""
+    """When each prompt ended, by step, and what it had. With several tenants rounding decides between equals."""
     ends: dict[str, tuple[int, float]] = {}
     due = sorted(enumerate(requests), key=lambda one: one[1][2])
     skipped = 0
