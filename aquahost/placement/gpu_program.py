@@ -228,11 +228,14 @@ class _Placing:
         )
 
     def _improved(self, terms: Terms, known: Solution | None, nodes: int) -> Solution | None:
-        """The best solution for these terms; the known one where the search finds none in time."""
+        """The best solution for these terms; the known one where the search finds none in time, or by rounding."""
         try:
-            return self.program.solve(terms, nodes=nodes)
+            found = self.program.solve(terms, nodes=nodes)
         except UnsolvedError:
             if known is None:
                 raise
+            found = None
+        if found is not None or known is None:
+            return found
         value = sum(coefficient * known[variable] for variable, coefficient in terms.items())
         return Solution(known.values, value, -math.inf)
