@@ -35,9 +35,15 @@ _SERVER_NODES = 300
 """Of each search on one of many servers."""
 
 
-def make_plan(needs: Sequence[Need], fleet: Fleet, report: Report = lambda what, done, whole: None) -> Plan:
-    """The plan; deterministic. Raises ConfigError if there is none, saying what is short and what would help, or if
-    none was found within the limit of the search, saying that.
+def make_plan(
+    needs: Sequence[Need],
+    fleet: Fleet,
+    report: Report = lambda what, done, whole: None,
+    *,
+    search_s: float | None = None,
+) -> Plan:
+    """The plan; deterministic, unless `search_s` ends each search for places after so many seconds. Raises ConfigError
+    if there is none, saying what is short and what would help, or if the searches found none, saying that.
 
     In this order: least unmet demand, on the worst server too, fewest models that share a GPU, least use of the
     busiest GPU. On several servers the plan never leaves more demand unmet than AQUA's plan that is shown beside it.
@@ -52,7 +58,7 @@ def make_plan(needs: Sequence[Need], fleet: Fleet, report: Report = lambda what,
         sharing=sharing_bound(parts, fleet),
         busiest=busiest_bound(parts, fleet),
     )
-    planner = _Planner(parts, fleet, bounds, report)
+    planner = _Planner(parts, fleet, bounds, report, search_s)
     where = planner.find()
     if where is None:
         raise does_not_fit(parts, fleet) if planner.infeasible else not_found()
@@ -63,10 +69,11 @@ class _Planner:
     """Looks for the places of parts; afterwards `bounds` is what it has proven, `peer` AQUA's plan, and `infeasible`
     whether it is proven that there are no places."""
 
-    def __init__(self, parts: list[Part], fleet: Fleet, bounds: Bounds, report: Report) -> None:
+    def __init__(self, parts: list[Part], fleet: Fleet, bounds: Bounds, report: Report, search_s: float | None) -> None:
         self.bounds = bounds
         self.peer: Peer | None = None
         self.infeasible = False
+        self._search_s = search_s
         self._parts, self._fleet, self._report = parts, fleet, report
         self._met = sum(part.group * (part.need.kv_wanted_bytes - part.need.hopeless_bytes) for part in parts) // MIB
         self._server = one_server(fleet)
@@ -127,7 +134,7 @@ class _Planner:
     def _whole(self) -> Placement | None:
         """All parts by one program, which proves bounds, or that there are no places."""
         try:
-            placement = place(self._parts, self._fleet)
+            placement = place(self._parts, self._fleet, seconds=self._search_s)
         except UnsolvedError:
             return None
         if placement is None:
@@ -139,7 +146,7 @@ class _Planner:
     def _program(self, parts: Sequence[Part], fleet: Fleet, limit: AquaLimit | None, nodes: int) -> Placement | None:
         """None also if the search found none in time."""
         try:
-            return place(parts, fleet, limit=limit, nodes=nodes)
+            return place(parts, fleet, limit=limit, nodes=nodes, seconds=self._search_s)
         except UnsolvedError:
             return None
 
