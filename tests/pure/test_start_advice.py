@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -19,6 +20,9 @@ from aquahost.placement.parts import parts_of
 from aquahost.placement.planner import make_plan
 from aquahost.placement.preference import Preference
 from aquahost.placement.program import UnsolvedError
+from aquahost.serve import what_is_known
+from aquahost.worker.spec import DriverSpec
+from aquahost_cuda.device import GpuMonitor
 from planned_fleet import fleet, need
 
 
@@ -51,3 +55,15 @@ def test_a_search_without_time_finds_nothing_and_a_plan_is_made_all_the_same() -
         place(parts_of(needs), fleet(8, 30), seconds=0.0)
     plan = make_plan(needs, fleet(8, 30), search_s=0.0)
     assert len(plan.models) == 12
+
+
+class _BrokenMonitor:
+    def read(self) -> list[GpuReading]:
+        raise RuntimeError("the driver is gone")
+
+
+def test_a_driver_that_cannot_be_read_leaves_the_daemon_without_advice_only(caplog: pytest.LogCaptureFixture) -> None:
+    host = Settings.model_validate({"models": {"chat": {"kind": "toy"}}})
+    known = what_is_known(host, DriverSpec(choice="cuda"), cast("GpuMonitor", _BrokenMonitor()))
+    assert known == ("", {})
+    assert "profiles are not used" in caplog.text
