@@ -229,11 +229,11 @@ class ModelSettings(_Settings):
     block_tokens: int = Field(default=16, ge=1, le=256)
     """tokens in one KV block."""
     borrow_bytes: Bytes | None = None
-    """most KV memory to borrow from other GPUs, on each of its GPUs; 0 borrows none, the default is four times
-    kv_bytes."""
+    """most KV memory to borrow from other GPUs (with tensor_parallel on each of its GPUs); 0 borrows none, the default
+    is four times kv_bytes."""
     host_kv_bytes: Bytes | None = None
-    """most host memory for KV blocks that fit on no GPU, on each of its GPUs, taken only when needed; 0 takes none, the
-    default is four times kv_bytes."""
+    """most host memory for KV blocks that fit on no GPU (with tensor_parallel on each of its GPUs), taken only when
+    needed; 0 takes none, the default is four times kv_bytes."""
     pin: bool = False
     """never park it, however long it is idle."""
     steps: int | None = Field(default=None, ge=1, le=1000)
