@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -34,6 +34,7 @@ from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
 from aquahost.profiler.known_steps import known_steps
+from aquahost.scheduling.slicer import StepTimes
 from aquahost.start_plan import planned_gpus
 from aquahost.worker.spec import DriverSpec
 from aquahost_cuda.check import DriverError
@@ -121,7 +122,7 @@ async def _run(
     listeners: list[socket.socket],
     announce: Callable[[], None],
 ) -> None:
-    gpu_name = _gpu_name(driver_spec, monitor)
+    gpu_name, step_times = what_is_known(settings, driver_spec, monitor)
     daemon = Daemon(
         settings,
         run_dir=run_dir,
@@ -131,7 +132,7 @@ async def _run(
         read_gpus=monitor.read,
         clock=SystemClock(),
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
-        step_times=known_steps(settings, gpu_name),
+        step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
     )
     server = _HttpServer(_http_config(daemon))
@@ -224,6 +225,21 @@ def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]
         f" (CUDA is not available: {because})" if because else "",
     )
     return driver, DriverSpec(choice="emulated", node=dataclasses.asdict(node))
+
+
+def what_is_known(
+    settings: Settings, driver_spec: DriverSpec, monitor: GpuMonitor
+) -> tuple[str, Mapping[str, StepTimes]]:
+    """What profiles call the host's GPUs, and what models' steps take by them.
+
+    That is mere advice: where it cannot be had, the name is "" (of which there are no profiles), and no step is known.
+    """
+    try:
+        gpu_name = _gpu_name(driver_spec, monitor)
+        return gpu_name, known_steps(settings, gpu_name)
+    except Exception:  # whatever it is, the daemon must start
+        logger.exception("profiles are not used")
+        return "", {}
 
 
 def _gpu_name(driver_spec: DriverSpec, monitor: GpuMonitor) -> str:

@@ -9,12 +9,15 @@ from aquahost.daemon.gpu_watch import GpuReading
 from aquahost.placement.preference import Preference
 from aquahost.profiler.lookup import measured_profiles
 
+_SEARCH_S = 1.0
+"""A daemon that is stopped waits for the search to end."""
+
 
 def planned_gpus(settings: Settings, gpu_name: str, readings: Sequence[GpuReading]) -> Mapping[str, Preference]:
     """By model; empty where there is nothing to choose, a GPU is lost, or a model was not measured on such GPUs.
 
-    Blocks: it reads the stored profiles, imports SciPy and solves a program, seconds at worst. Raises ConfigError
-    where the models do not fit all at once.
+    Blocks: it reads the stored profiles, imports SciPy and searches for `_SEARCH_S` per goal at most, seconds in all.
+    Raises ConfigError where the models do not fit all at once.
     """
     models = {
         name: model.model_copy(update={"replicas": 1})
@@ -42,4 +45,4 @@ def planned_gpus(settings: Settings, gpu_name: str, readings: Sequence[GpuReadin
         link_bytes_per_s=settings.host.emulated.peer_bytes_per_s if len(readings) > 1 else None,
         lends=settings.leasing.enabled,
     )
-    return preferences(make_plan(needs, fleet), needs)
+    return preferences(make_plan(needs, fleet, search_s=_SEARCH_S), needs)

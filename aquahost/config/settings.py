@@ -224,15 +224,16 @@ class ModelSettings(_Settings):
     max_context: int | None = Field(default=None, ge=8)
     """tokens of input and output together; the default is what the model was made for."""
     kv_bytes: Bytes | None = None
-    """memory for KV blocks, held in chunks of whole blocks and pages; the default is 80 % of what the GPU has free once
-    the weights are loaded."""
+    """memory for KV blocks on its GPU (with tensor_parallel on each of its GPUs), held in chunks of whole blocks and
+    pages; the default is 80 % of what the GPU has free once the weights are loaded."""
     block_tokens: int = Field(default=16, ge=1, le=256)
     """tokens in one KV block."""
     borrow_bytes: Bytes | None = None
-    """most KV memory to borrow from other GPUs; 0 borrows none, the default is four times kv_bytes."""
+    """most KV memory to borrow from other GPUs (with tensor_parallel on each of its GPUs); 0 borrows none, the default
+    is four times kv_bytes."""
     host_kv_bytes: Bytes | None = None
-    """most host memory for KV blocks that fit on no GPU, taken only when needed; 0 takes none, the default is four
-    times kv_bytes."""
+    """most host memory for KV blocks that fit on no GPU (with tensor_parallel on each of its GPUs), taken only when
+    needed; 0 takes none, the default is four times kv_bytes."""
     pin: bool = False
     """never park it, however long it is idle."""
     steps: int | None = Field(default=None, ge=1, le=1000)

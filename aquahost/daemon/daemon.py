@@ -112,7 +112,8 @@ class Daemon:
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen for workers and begin to load the models; returns before they are ready. Raises StartError."""
+        """Listen for workers, wait for the planner's advice (LONGEST_PLAN_S at most), and begin to load the models;
+        returns before they are ready. Raises StartError."""
         try:
             self._link.start()
         except zmq.ZMQError as error:

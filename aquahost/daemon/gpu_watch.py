@@ -12,7 +12,7 @@ from typing import Protocol
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.errors import LoadError
 from aquahost.messages.snapshot import ModelState
-from aquahost.placement.choose_gpu import choose_gpu
+from aquahost.placement.choose_gpu import choose_gpu, has_planned_room
 
 logger = logging.getLogger(__name__)
 
@@ -82,16 +82,7 @@ class GpuWatch:
         """
         async with self._choosing:
             await self.refresh()
-            loading: Counter[int] = Counter()
-            loaded: Counter[int] = Counter()
-            for other in models:
-                if other is model or other.state is ModelState.UNLOADED:
-                    continue
-                gpu, fixed = other.gpu, other.settings.gpu
-                if other.state is ModelState.LOADING and (gpu is not None or fixed != "auto"):
-                    loading[gpu if gpu is not None else int(fixed)] += 1
-                elif gpu is not None:
-                    loaded[gpu] += 1
+            loading, loaded, promised = _others(model, models)
             try:
                 memory = [
                     _Room(reading.index, reading.free_bytes + lent_bytes(reading.index))
@@ -99,8 +90,39 @@ class GpuWatch:
                     if reading.lost is None and lost(reading.index) is None
                 ]
                 model.gpu = choose_gpu(
-                    model.settings.gpu, memory, loading=loading, loaded=loaded, preferred=model.preference
+                    model.settings.gpu,
+                    memory,
+                    loading=loading,
+                    loaded=loaded,
+                    promised=promised,
+                    preferred=model.preference,
                 )
             except LoadError as error:
                 raise LoadError(f"{error}; change its entry in models.yaml") from error
+            planned = model.preference
+            model.plan_fits = planned is not None and has_planned_room(
+                planned, memory, loading=loading, promised=promised
+            )
             return model.gpu
+
+
+def _others(model: HostedModel, models: Iterable[HostedModel]) -> tuple[Counter[int], Counter[int], Counter[int]]:
+    """By GPU: how many others are being loaded, how many are loaded, and the bytes that those of the first will take of
+    which the plan says so, which count as loaded."""
+    loading: Counter[int] = Counter()
+    loaded: Counter[int] = Counter()
+    promised: Counter[int] = Counter()
+    for other in models:
+        if other is model or other.state is ModelState.UNLOADED:
+            continue
+        gpu, fixed, planned = other.gpu, other.settings.gpu, other.preference
+        if other.state is ModelState.LOADING and (gpu is not None or fixed != "auto"):
+            there = gpu if gpu is not None else int(fixed)
+            if planned is not None and planned.gpu == there:
+                promised[there] += planned.planned_bytes if other.plan_fits else planned.floor_bytes
+                loaded[there] += 1
+            else:
+                loading[there] += 1
+        elif gpu is not None:
+            loaded[gpu] += 1
+    return loading, loaded, promised

@@ -41,6 +41,8 @@ class HostedModel:
 
         self.preference: Preference | None = None
         """Where the planner would have it."""
+        self.plan_fits = False
+        """Whether all that the plan has it take was free there when its GPU was chosen."""
 
         self.worker_id: int | None = None
         """The worker that runs or is being begun."""
@@ -69,9 +71,10 @@ class HostedModel:
         return self.supervision.state
 
     def settings_on(self, gpu: int) -> ModelSettings:
-        """Its entry, with the KV that the planner would have it reserve if it goes where that would have it."""
+        """Its entry, with the KV that the planner would have it reserve if it goes where that would have it, and if
+        that much is free there."""
         planned = self.preference
-        if planned is None or planned.gpu != gpu or planned.kv_bytes is None:
+        if planned is None or planned.gpu != gpu or planned.kv_bytes is None or not self.plan_fits:
             return self.settings
         return self.settings.model_copy(update={"kv_bytes": planned.kv_bytes})
 

@@ -17,7 +17,10 @@ from aquahost.placement.preference import Preference
 logger = logging.getLogger(__name__)
 
 PlanGpus = Callable[[Sequence[GpuReading]], Mapping[str, Preference]]
-"""Says where models should go; may block, so it is called in a thread. Raises ConfigError where they do not fit."""
+"""Says where models should go; may block, so it is called in a thread, which should end within seconds: the process
+waits for it at its end. Raises ConfigError where they do not fit."""
+LONGEST_PLAN_S = 5.0
+"""How long models wait for the plan before they load without it."""
 
 
 def check_hostable(settings: ModelSettings) -> None:
@@ -30,9 +33,17 @@ def check_hostable(settings: ModelSettings) -> None:
 
 
 async def advise(
-    models: Mapping[str, HostedModel], plan: PlanGpus | None, readings: Sequence[GpuReading], events: EventLog
+    models: Mapping[str, HostedModel],
+    plan: PlanGpus | None,
+    readings: Sequence[GpuReading],
+    events: EventLog,
+    *,
+    limit_s: float = LONGEST_PLAN_S,
 ) -> None:
-    """Note with each model where it should go; without a plan they go where most is free. Says so."""
+    """Note with each model where it should go; without a plan within `limit_s` they go where most is free. Says so.
+
+    A plan that comes later is dropped.
+    """
     for model in models.values():
         if model.settings.replicas > 1:
             said = f"{model.name} is hosted once: replicas: {model.settings.replicas} is for plan and simulate"
@@ -41,12 +52,14 @@ async def advise(
     if plan is None:
         return
     try:
-        advice = await asyncio.to_thread(plan, readings)
+        advice = await asyncio.wait_for(asyncio.to_thread(plan, readings), limit_s)
+    except TimeoutError:
+        _go_without(f"it takes longer than {limit_s:g} s", events)
+        return
     except Exception as error:  # whatever it is, models must load
         known = isinstance(error, AquahostError)
         why = str(error).splitlines()[0] if known else f"{type(error).__name__}: {error}"
-        logger.warning("no plan for the GPUs: %s", why, exc_info=not known)
-        events.add(EventKind.MODELS_PLACED, f"no plan: each model goes where most memory is free ({why})")
+        _go_without(why, events, failed=not known)
         return
     chosen = []
     for name, preference in advice.items():
@@ -56,3 +69,8 @@ async def advise(
     if chosen:
         logger.info("planned: %s", ", ".join(chosen))
         events.add(EventKind.MODELS_PLACED, f"planned by their profiles: {', '.join(chosen)}")
+
+
+def _go_without(why: str, events: EventLog, *, failed: bool = False) -> None:
+    logger.warning("no plan for the GPUs: %s", why, exc_info=failed)
+    events.add(EventKind.MODELS_PLACED, f"no plan: each model goes where most memory is free ({why})")

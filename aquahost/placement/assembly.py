@@ -38,6 +38,17 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """AQUA's plan, a shard on a GPU."""
+
+    plan: AquaPlan
+    where: list[tuple[int, ...]]
+    """By part, its GPUs."""
+    unmet: int
+    """Demand that it leaves unmet if it could lend many to many, in MiB."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Server:
     """One server's parts, their GPUs counted within it, and their lending."""
 
@@ -51,7 +62,15 @@ def unmet_units(parts: Sequence[Part], where: Places, fleet: Fleet) -> int:
     return sum(server.lending.unmet_units for server in _servers(parts, where, fleet))
 
 
-def assembled(parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: AquaPlan | None) -> Plan:
+def divided(parts: Sequence[Part], where: Places, fleet: Fleet) -> list[list[Part]]:
+    """Parts on these GPUs, by server."""
+    servers: list[list[Part]] = [[] for _ in range(fleet.servers)]
+    for part, gpus in zip(parts, where, strict=True):
+        servers[gpus[0] // fleet.gpus].append(part)
+    return servers
+
+
+def assembled(parts: Sequence[Part], where: Places, fleet: Fleet, bounds: Bounds, peer: Peer | None) -> Plan:
     """The plan of parts on these GPUs."""
     servers = list(_servers(parts, where, fleet))
     models = [
@@ -159,24 +178,14 @@ def _gpu(gpu: int, models: Sequence[PlacedModel], loans: Sequence[PlannedLoan], 
 
 
 def _comparison(
-    parts: Sequence[Part], where: Places, fleet: Fleet, unmet: int, peer: AquaPlan | None
+    parts: Sequence[Part], where: Places, fleet: Fleet, unmet: int, peer: Peer | None
 ) -> AquaComparison | None:
     if peer is None:
         return None
-    ours: list[list[Part]] = [[] for _ in range(fleet.servers)]
-    for part, gpus in zip(parts, where, strict=True):
-        ours[gpus[0] // fleet.gpus].append(part)
     return AquaComparison(
-        aqua_bytes=peer.value * MIB,
-        aqua_bound_bytes=peer.bound * MIB,
-        ours_bytes=aqua_value(ours, room_units(fleet.memory_bytes)) * MIB,
-        aqua_unmet_bytes=sum(_one_each(there, fleet).unmet_units for there in peer.division) * MIB,
+        aqua_bytes=peer.plan.value * MIB,
+        aqua_bound_bytes=peer.plan.bound * MIB,
+        ours_bytes=aqua_value(divided(parts, where, fleet), room_units(fleet.memory_bytes)) * MIB,
+        aqua_unmet_bytes=peer.unmet * MIB,
         ours_unmet_bytes=unmet * MIB,
     )
-
-
-def _one_each(parts: Sequence[Part], fleet: Fleet) -> Lending:
-    """The lending on a server with one shard on a GPU, as AQUA has it."""
-    free = iter(range(fleet.gpus))
-    gpus = [tuple(next(free) for _ in range(part.group)) for part in parts]
-    return match_donors(parts, gpus, one_server(fleet))

@@ -25,28 +25,44 @@ def choose_gpu(
     *,
     loading: Mapping[int, int],
     loaded: Mapping[int, int],
+    promised: Mapping[int, int] | None = None,
     preferred: Preference | None = None,
 ) -> int:
     """The GPU's index: `wanted` if it exists, and for "auto" the preferred one if the model has room there, else the
     one with most free memory.
 
-    `loading` counts models by the GPU they are being loaded on, whose memory still reads as free: each is assumed to
-    take as large a share of it as the newcomer would. `loaded` counts those that are there; fewer win where memory is
-    equal, then the lowest index. Raises LoadError naming the GPUs there are.
+    Memory of models that are being loaded still reads as free. `promised` says by GPU how many bytes they will take, as
+    far as a plan says; `loading` counts the others, each of which is assumed to take as large a share as the newcomer
+    would. `loaded` counts those that are there; fewer win where memory is equal, then the lowest index. Raises
+    LoadError naming the GPUs there are.
     """
     if not gpus:
         raise LoadError("this machine has no GPU")
-    if wanted == "auto" and preferred is not None:
-        room = (gpu.free_bytes for gpu in gpus if gpu.index == preferred.gpu)
-        if any(free_bytes >= preferred.floor_bytes for free_bytes in room):
-            return preferred.gpu
+    room = _room(gpus, loading, promised)
+    if wanted == "auto" and preferred is not None and room.get(preferred.gpu, -1) >= preferred.floor_bytes:
+        return preferred.gpu
     if wanted == "auto":
-        best = min(
-            gpus,
-            key=lambda gpu: (-(gpu.free_bytes // (1 + loading.get(gpu.index, 0))), loaded.get(gpu.index, 0), gpu.index),
-        )
-        return best.index
+        return min(room, key=lambda gpu: (-room[gpu], loaded.get(gpu, 0), gpu))
     if all(gpu.index != wanted for gpu in gpus):
         names = ", ".join(str(gpu.index) for gpu in gpus)
         raise LoadError(f"gpu: {wanted} does not exist; this machine has {'GPU' if len(gpus) == 1 else 'GPUs'} {names}")
     return wanted
+
+
+def has_planned_room(
+    preferred: Preference,
+    gpus: Sequence[GpuMemory],
+    *,
+    loading: Mapping[int, int] | None = None,
+    promised: Mapping[int, int] | None = None,
+) -> bool:
+    """Whether all that the plan has a model take is free on the preferred GPU; the rest as for `choose_gpu`."""
+    return _room(gpus, loading or {}, promised).get(preferred.gpu, -1) >= preferred.planned_bytes
+
+
+def _room(gpus: Sequence[GpuMemory], loading: Mapping[int, int], promised: Mapping[int, int] | None) -> dict[int, int]:
+    """By GPU, what a newcomer may take."""
+    taken = promised or {}
+    return {
+        gpu.index: max(0, gpu.free_bytes - taken.get(gpu.index, 0)) // (1 + loading.get(gpu.index, 0)) for gpu in gpus
+    }

@@ -92,15 +92,15 @@ class _Matching:
 
     def solve(self) -> Lending:
         program = self._program
-        values = []
+        reached: list[Solution] = []
         for terms in (total(self._unmet.values()), {self._share: 1.0}):
             best = program.solve(terms)
             assert best is not None, "to meet nothing is always possible"
             program.row(terms, high=best.value + _GRAIN)
-            values.append(best.value)
-        found = self._few_donors() or program.solve(self._slowness)
-        assert found is not None, "the last solution is one"
-        return self._read(found, values[0])
+            reached.append(best)
+        # The solver may lose even the last solution among the switches, by rounding.
+        found = self._few_donors() or program.solve(self._slowness, relaxed=True) or reached[-1]
+        return self._read(found, reached[0].value)
 
     def _few_donors(self) -> Solution | None:
         """With a switch for each donor of each borrower; None if that takes too long."""

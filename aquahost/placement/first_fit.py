@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from aquahost.placement.fleet import Fleet
 from aquahost.placement.parts import SHARE_UNIT, Part, room_units
@@ -45,6 +46,11 @@ class Shelf:
         """Of one GPU, in MiB."""
         return max(self._free)
 
+    def most_time(self, part: Part) -> int:
+        """Free on one of the GPUs that have memory for the part, in `SHARE_UNIT`s."""
+        pairs = zip(self._free, self._time, strict=True)
+        return max((time for free, time in pairs if free >= part.floor), default=0)
+
     def _fits(self, part: Part, gpu: int) -> bool:
         return (
             part.floor <= self._free[gpu] and part.share <= self._time[gpu] and part.need.name not in self._models[gpu]
@@ -84,17 +90,28 @@ def divide_quickly(parts: Sequence[Part], fleet: Fleet) -> list[list[Part]] | No
     return None
 
 
-def left_over(parts: Sequence[Part], fleet: Fleet) -> tuple[Part, int]:
-    """A part for which there is no room beside the others, and the most that is free on one GPU then, in MiB."""
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A part that found no GPUs beside the others."""
+
+    part: Part
+    most_free: int
+    """Of one GPU then, in MiB."""
+    most_time: int
+    """Free then on one of the GPUs that have memory for it, in `SHARE_UNIT`s."""
+
+
+def left_over(parts: Sequence[Part], fleet: Fleet) -> LeftOver | None:
+    """The first part for which there is no room beside the others, placed one by one; None if there is for all."""
     shelf = Shelf(fleet)
     for number in next(_orders(range(len(parts)), parts)):
         part = parts[number]
         found = (shelf.choose(part, server, _fullest) for server in range(fleet.servers))
         gpus = next((gpus for gpus in found if gpus), [])
         if not gpus:
-            return part, shelf.most_free
+            return LeftOver(part, shelf.most_free, shelf.most_time(part))
         shelf.take(part, gpus)
-    return min(parts, key=lambda part: part.floor), shelf.most_free
+    return None
 
 
 def _orders(numbers: Iterable[int], parts: Sequence[Part]) -> Iterator[list[int]]:

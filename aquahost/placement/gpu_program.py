@@ -46,14 +46,20 @@ class Placement:
 
 
 def place(
-    parts: Sequence[Part], fleet: Fleet, *, limit: AquaLimit | None = None, nodes: int = NODES
+    parts: Sequence[Part],
+    fleet: Fleet,
+    *,
+    limit: AquaLimit | None = None,
+    nodes: int = NODES,
+    seconds: float | None = None,
 ) -> Placement | None:
     """The best placement of all parts; None if there is none. Raises UnsolvedError if the search found none in time.
+    `nodes` and `seconds` limit the search for each of these:
 
     In this order, each without giving up any of what goes before: least unmet demand, of the worst server too, fewest
     parts that share a GPU, least use of the busiest GPU; then even memory.
     """
-    return _Placing(parts, fleet, limit).solve(nodes)
+    return _Placing(parts, fleet, limit).solve(nodes, seconds)
 
 
 def packs(parts: Sequence[Part], fleet: Fleet, *, nodes: int = NODES) -> bool:
@@ -187,7 +193,7 @@ class _Placing:
 
     # -- solving -----------------------------------------------------------------------------------------------
 
-    def solve(self, nodes: int) -> Placement | None:
+    def solve(self, nodes: int, seconds: float | None) -> Placement | None:
         """Minimise one thing after the other."""
         program = self.program
         worst, busiest, fullest = (program.variable() for _ in range(3))
@@ -210,7 +216,8 @@ class _Placing:
         solution: Solution | None = None
         reached: list[Reached] = []
         for number, (terms, grain) in enumerate(goals):
-            found = self._improved(terms, solution, min(nodes, _LAST_NODES) if number == len(goals) - 1 else nodes)
+            most = min(nodes, _LAST_NODES) if number == len(goals) - 1 else nodes
+            found = self._improved(terms, solution, most, seconds)
             if found is None:
                 return None
             solution = found
@@ -227,12 +234,15 @@ class _Placing:
             busiest=reached[3],
         )
 
-    def _improved(self, terms: Terms, known: Solution | None, nodes: int) -> Solution | None:
-        """The best solution for these terms; the known one where the search finds none in time."""
+    def _improved(self, terms: Terms, known: Solution | None, nodes: int, seconds: float | None) -> Solution | None:
+        """The best solution for these terms; the known one where the search finds none in time, or by rounding."""
         try:
-            return self.program.solve(terms, nodes=nodes)
+            found = self.program.solve(terms, nodes=nodes, seconds=seconds)
         except UnsolvedError:
             if known is None:
                 raise
+            found = None
+        if found is not None or known is None:
+            return found
         value = sum(coefficient * known[variable] for variable, coefficient in terms.items())
         return Solution(known.values, value, -math.inf)

@@ -76,7 +76,8 @@ class AquaComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The plan beside the best one found for AQUA's published objective, by both measures."""
 
     aqua_bytes: int
-    """AQUA's objective of AQUA's plan, which the plan must not exceed."""
+    """AQUA's objective of AQUA's plan. Ours exceeds it only where keeping it would cost more than 0.5 % of the met
+    demand."""
     aqua_bound_bytes: int
     """No plan of AQUA's kind has less."""
     ours_bytes: int
@@ -84,6 +85,7 @@ class AquaComparison(msgspec.Struct, frozen=True, kw_only=True):
     aqua_unmet_bytes: int
     """Unmet demand of AQUA's plan, if it could lend many to many."""
     ours_unmet_bytes: int
+    """Of ours, never more than of AQUA's."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """In the order in which they count: unmet demand and the worst server's (bytes), models that share a GPU beyond
     the first on each, the busiest GPU's utilisation."""
     aqua: AquaComparison | None = None
-    """None on one server, and where AQUA has no plan: it puts one model on a GPU."""
+    """None on one server, and where AQUA has no plan, or none that pins and links allow: it puts one model on a GPU."""
 
     def placed(self, name: str) -> list[PlacedModel]:
         """The replicas of a model."""

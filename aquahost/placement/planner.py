@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aquahost.placement.aims import Caps, OurAim
 from aquahost.placement.aqua_objective import PAIR_UNITS, AquaLimit, aqua_value, signed_sum
 from aquahost.placement.aqua_plan import AquaPlan, aqua_plan
-from aquahost.placement.assembly import Bounds, assembled, unmet_units
+from aquahost.placement.assembly import Bounds, Peer, assembled, divided, unmet_units
 from aquahost.placement.bounds import busiest_bound, sharing_bound, unmet_bound, worst_unmet_bound
 from aquahost.placement.division import Division, FitCheck, Report, improved, kinds
 from aquahost.placement.first_fit import divide_quickly, place_quickly
@@ -19,7 +20,8 @@ from aquahost.placement.pairs import one_server, within_server
 from aquahost.placement.parts import Part, parts_of, room_units
 from aquahost.placement.plan import Plan
 from aquahost.placement.program import UnsolvedError
-from aquahost.placement.shortage import does_not_fit, refuse_impossible
+from aquahost.placement.shortage import does_not_fit, not_found, refuse_impossible
+from aquahost.units import MIB
 
 Where = list[tuple[int, ...]]
 """By part, its GPUs, counted over all servers."""
@@ -28,17 +30,25 @@ _EXACT = 200
 _LARGEST = 6000
 """Likewise up to which it is tried where nothing else finds a place."""
 _MATTERS = 0.005
-"""A plan that leaves AQUA's objective must have so much less unmet demand."""
+"""A plan that leaves AQUA's objective must meet so much more of the demand."""
 _SERVER_NODES = 300
 """Of each search on one of many servers."""
 
 
-def make_plan(needs: Sequence[Need], fleet: Fleet, report: Report = lambda what, done, whole: None) -> Plan:
-    """The plan; deterministic. Raises ConfigError if there is none, saying what is short and what would help.
+def make_plan(
+    needs: Sequence[Need],
+    fleet: Fleet,
+    report: Report = lambda what, done, whole: None,
+    *,
+    search_s: float | None = None,
+) -> Plan:
+    """The plan; deterministic, unless `search_s` ends each search for places after so many seconds. Raises ConfigError
+    if there is none, saying what is short and what would help, or if the searches found none, saying that.
 
     In this order: least unmet demand, on the worst server too, fewest models that share a GPU, least use of the
-    busiest GPU. On several servers the plan is never worse than AQUA's in unmet demand, nor in AQUA's own objective
-    unless that would cost met demand.
+    busiest GPU. On several servers the plan never leaves more demand unmet than AQUA's plan that is shown beside it.
+    "Never worse than AQUA's published objective solved on the same input" is kept, before all but unmet demand,
+    wherever that costs no more than 0.5 % of the met demand; where it costs more, the plan is worse by that objective.
     """
     parts = parts_of(needs)
     refuse_impossible(parts, fleet)
@@ -48,20 +58,24 @@ def make_plan(needs: Sequence[Need], fleet: Fleet, report: Report = lambda what,
         sharing=sharing_bound(parts, fleet),
         busiest=busiest_bound(parts, fleet),
     )
-    planner = _Planner(parts, fleet, bounds, report)
+    planner = _Planner(parts, fleet, bounds, report, search_s)
     where = planner.find()
     if where is None:
-        raise does_not_fit(parts, fleet)
+        raise does_not_fit(parts, fleet) if planner.infeasible else not_found()
     return assembled(parts, where, fleet, planner.bounds, planner.peer)
 
 
 class _Planner:
-    """Looks for the places of parts; afterwards `bounds` is what it has proven, `peer` AQUA's plan."""
+    """Looks for the places of parts; afterwards `bounds` is what it has proven, `peer` AQUA's plan, and `infeasible`
+    whether it is proven that there are no places."""
 
-    def __init__(self, parts: list[Part], fleet: Fleet, bounds: Bounds, report: Report) -> None:
+    def __init__(self, parts: list[Part], fleet: Fleet, bounds: Bounds, report: Report, search_s: float | None) -> None:
         self.bounds = bounds
-        self.peer: AquaPlan | None = None
+        self.peer: Peer | None = None
+        self.infeasible = False
+        self._search_s = search_s
         self._parts, self._fleet, self._report = parts, fleet, report
+        self._met = sum(part.group * (part.need.kv_wanted_bytes - part.need.hopeless_bytes) for part in parts) // MIB
         self._server = one_server(fleet)
         self._placed: dict[tuple[object, ...], Where | None] = {}
 
@@ -70,21 +84,37 @@ class _Planner:
         if not self._parts:
             return []
         if self._fleet.servers == 1:
-            return self._on_one(self._parts, NODES)
-        self.peer = aqua_plan(
+            placement = self._whole()
+            return self._quickly() if placement is None else list(placement.gpus)
+        peer = aqua_plan(
             self._parts, self._fleet, lambda done, whole: self._report("solving AQUA's objective", done, whole)
         )
+        self.peer = None if peer is None else self._placed_peer(peer)
         large = len(self._parts) * self._fleet.all_gpus > _EXACT
         where = self._divided() if large else self._together()
         return where if self.peer is None else self._better(where, self.peer)
 
-    def _better(self, where: Where | None, peer: AquaPlan) -> Where | None:
-        """AQUA's division, if what could be lent in ours cannot be used after all."""
+    def _placed_peer(self, peer: AquaPlan) -> Peer | None:
+        """AQUA's plan with each shard alone on a GPU; None where pins or links leave no such places."""
+        room = room_units(self._fleet.memory_bytes)
+        where = self._on_servers([[replace(part, floor=room) for part in there] for there in peer.division])
+        return None if where is None else Peer(peer, where, unmet_units(self._parts, where, self._fleet))
+
+    def _better(self, where: Where | None, peer: Peer) -> Where | None:
+        """AQUA's division, if what could be lent in ours cannot be used after all, or if it is not worth leaving."""
         unmet = math.inf if where is None else unmet_units(self._parts, where, self._fleet)
-        if unmet <= self.bounds.unmet:
+        keeps = where is not None and self._keeps_limit(divided(self._parts, where, self._fleet))
+        if keeps and unmet <= min(self.bounds.unmet, peer.unmet):
             return where
-        peers = self._on_servers(peer.division)
-        return peers if peers is not None and unmet_units(self._parts, peers, self._fleet) < unmet else where
+        peers, lack = peer.where, peer.unmet
+        shared = self._on_servers(peer.plan.division)
+        if shared is not None and (less := unmet_units(self._parts, shared, self._fleet)) <= lack:
+            peers, lack = shared, less
+        return peers if (lack < unmet if keeps else not self._costs(lack, unmet)) else where
+
+    def _costs(self, unmet: float, least: float) -> bool:
+        """Whether to leave so much unmet, and not only `least`, would cost more than AQUA's objective is worth."""
+        return unmet - least > max(1.0, _MATTERS * (self._met - least))
 
     # -- one program -------------------------------------------------------------------------------------------
 
@@ -92,32 +122,49 @@ class _Planner:
         """All servers by one program, within AQUA's objective unless that costs met demand."""
         within = None
         if self.peer is not None:
-            limit = AquaLimit(value=self.peer.value, room=room_units(self._fleet.memory_bytes))
+            limit = AquaLimit(value=self.peer.plan.value, room=room_units(self._fleet.memory_bytes))
             within = self._program(self._parts, self._fleet, limit, NODES)
-            if within is not None and not _less((self.bounds.unmet, self.bounds.worst_unmet), _lacks(within)):
+            if within is not None and not self._costs(within.unmet.value, self.bounds.unmet):
                 return list(within.gpus)
-        free = self._program(self._parts, self._fleet, None, NODES)
-        if free is not None:
-            self.bounds = self.bounds.or_better(free)
-        best = free if within is None or (free is not None and _less(_lacks(free), _lacks(within))) else within
-        return None if best is None else list(best.gpus)
+        free = self._whole()
+        if within is None or (free is not None and self._costs(within.unmet.value, free.unmet.value)):
+            return self._quickly() if free is None else list(free.gpus)
+        return list(within.gpus)
+
+    def _whole(self) -> Placement | None:
+        """All parts by one program, which proves bounds, or that there are no places."""
+        try:
+            placement = place(self._parts, self._fleet, seconds=self._search_s)
+        except UnsolvedError:
+            return None
+        if placement is None:
+            self.infeasible = True
+        else:
+            self.bounds = self.bounds.or_better(placement)
+        return placement
 
     def _program(self, parts: Sequence[Part], fleet: Fleet, limit: AquaLimit | None, nodes: int) -> Placement | None:
         """None also if the search found none in time."""
         try:
-            return place(parts, fleet, limit=limit, nodes=nodes)
+            return place(parts, fleet, limit=limit, nodes=nodes, seconds=self._search_s)
         except UnsolvedError:
             return None
 
-    def _on_one(self, parts: Sequence[Part], nodes: int) -> Where | None:
-        """On one server, whose bounds hold for the whole if these are all parts."""
-        placement = self._program(parts, self._server, None, nodes)
-        if placement is None:
-            groups = place_quickly(parts, self._server)
-            return None if groups is None else [tuple(group) for group in groups]
-        if len(parts) == len(self._parts):
-            self.bounds = self.bounds.or_better(placement)
-        return list(placement.gpus)
+    def _on_one(self, parts: Sequence[Part]) -> Where | None:
+        """On one of many servers."""
+        placement = self._program(parts, self._server, None, _SERVER_NODES)
+        if placement is not None:
+            return list(placement.gpus)
+        groups = place_quickly(parts, self._server)
+        return None if groups is None else [tuple(group) for group in groups]
+
+    def _quickly(self) -> Where | None:
+        """All in a simple way, where the search found none."""
+        if self.infeasible:
+            return None
+        alone = self._fleet.servers == 1
+        division = [self._parts] if alone else divide_quickly(self._parts, self._fleet)
+        return None if division is None else self._on_servers(division)
 
     # -- many servers ------------------------------------------------------------------------------------------
 
@@ -128,7 +175,7 @@ class _Planner:
             return self._on_servers(division)
         if len(self._parts) * self._fleet.all_gpus > _LARGEST:
             return None
-        placement = self._program(self._parts, self._fleet, None, NODES)
+        placement = self._whole()
         return None if placement is None else list(placement.gpus)
 
     def _division(self) -> Division | None:
@@ -137,16 +184,17 @@ class _Planner:
         within = None
         if self.peer is not None:
             room = room_units(self._fleet.memory_bytes)
-            count = max(signed_sum(parts, room).count for parts in self.peer.division)
-            caps = Caps(self.peer.value - PAIR_UNITS * count, count)
-            within = self._improved(self.peer.division, OurAim(self._fleet, caps), fits)
+            peer = self.peer.plan
+            count = max(signed_sum(parts, room).count for parts in peer.division)
+            caps = Caps(peer.value - PAIR_UNITS * count, count)
+            within = self._improved(peer.division, OurAim(self._fleet, caps), fits)
             if aim.worth(within)[:3] == (self.bounds.unmet, self.bounds.worst_unmet, self.bounds.sharing):
                 return within
         quick = divide_quickly(self._parts, self._fleet)
         if quick is None:
             return within
         free = self._improved(quick, aim, fits)
-        if within is None or _less(aim.worth(free)[:2], aim.worth(within)[:2]):
+        if within is None or self._costs(aim.worth(within)[0], aim.worth(free)[0]):
             return free
         return free if self._keeps_limit(free) and aim.worth(free) < aim.worth(within) else within
 
@@ -156,7 +204,7 @@ class _Planner:
         )
 
     def _keeps_limit(self, division: Division) -> bool:
-        return self.peer is None or aqua_value(division, room_units(self._fleet.memory_bytes)) <= self.peer.value
+        return self.peer is None or aqua_value(division, room_units(self._fleet.memory_bytes)) <= self.peer.plan.value
 
     def _on_servers(self, division: Division) -> Where | None:
         """Place each server's parts; equal servers are placed alike."""
@@ -166,7 +214,7 @@ class _Planner:
             ordered = sorted((within_server(part, self._fleet) for part in there), key=lambda part: repr(part.kind))
             key = kinds(ordered)
             if key not in self._placed:
-                self._placed[key] = self._on_one(ordered, _SERVER_NODES) if ordered else []
+                self._placed[key] = self._on_one(ordered) if ordered else []
             groups = self._placed[key]
             if groups is None:
                 return None
@@ -174,15 +222,3 @@ class _Planner:
                 found[part.need.name, part.replica] = tuple(server * self._fleet.gpus + gpu for gpu in gpus)
         self._report("placing on GPUs", len(division), len(division))
         return [found[part.need.name, part.replica] for part in self._parts]
-
-
-def _lacks(placement: Placement) -> tuple[float, float]:
-    return placement.unmet.value, placement.worst_unmet.value
-
-
-def _less(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether the first number that differs by more than matters is less."""
-    for mine, theirs in zip(one, other, strict=True):
-        if abs(mine - theirs) > max(1.0, _MATTERS * theirs):
-            return mine < theirs
-    return False

@@ -18,10 +18,17 @@ class Preference:
 
     gpu: int
     floor_bytes: int
-    """What must be free there."""
+    """What must be free there for it to be loaded."""
+    kv_least_bytes: int = 0
+    """The KV in that."""
     kv_bytes: int | None = None
     """KV to reserve there, since a share of what is free would leave too little for the models beside it; None where
     it is alone, or its entry says."""
+
+    @property
+    def planned_bytes(self) -> int:
+        """What must be free there for it to reserve `kv_bytes`: weights, activations and these."""
+        return self.floor_bytes if self.kv_bytes is None else self.floor_bytes - self.kv_least_bytes + self.kv_bytes
 
 
 def preferences(plan: Plan, needs: Sequence[Need]) -> dict[str, Preference]:
@@ -35,5 +42,7 @@ def preferences(plan: Plan, needs: Sequence[Need]) -> dict[str, Preference]:
             takers = sum(bool(of_name[name].kv_least_bytes) for name in gpu.models)
             spare_bytes = gpu.spare_bytes + gpu.lent_bytes
             kv_bytes = model.kv_own_bytes + round(_OF_SPARE * spare_bytes / takers)
-        found[model.name] = Preference(gpu=gpu.gpu, floor_bytes=need.floor_bytes, kv_bytes=kv_bytes)
+        found[model.name] = Preference(
+            gpu=gpu.gpu, floor_bytes=need.floor_bytes, kv_least_bytes=need.kv_least_bytes, kv_bytes=kv_bytes
+        )
     return found

@@ -36,11 +36,11 @@ class Solution:
 
 
 class UnsolvedError(Exception):
-    """The limit on nodes was reached before any point was found."""
+    """The limit on nodes or seconds was reached before any point was found."""
 
 
 class Program:
-    """Minimises. The same program gives the same solution: it is limited by nodes, not by time."""
+    """Minimises. The same program gives the same solution as long as it is limited by nodes, not by seconds."""
 
     def __init__(self) -> None:
         self._low: list[float] = []
@@ -68,16 +68,23 @@ class Program:
         self._low[variable] = self._high[variable] = value
 
     def solve(
-        self, objective: Terms, *, gap: float = 1e-6, nodes: int | None = None, relaxed: bool = False
+        self,
+        objective: Terms,
+        *,
+        gap: float = 1e-6,
+        nodes: int | None = None,
+        seconds: float | None = None,
+        relaxed: bool = False,
     ) -> Solution | None:
-        """The best point within a relative `gap`, or the best of `nodes` nodes; None if there is none.
+        """The best point within a relative `gap`, or the best of `nodes` nodes or `seconds`; None if there is none.
 
-        With `relaxed` whole variables may be broken. Raises UnsolvedError if the nodes did not suffice to find any.
+        With `relaxed` whole variables may be broken. Raises UnsolvedError if the limits did not suffice to find any.
         """
         costs = np.zeros(len(self._low))
         for variable, coefficient in objective.items():
             costs[variable] = coefficient
-        options = {"mip_rel_gap": gap} | ({} if nodes is None else {"node_limit": nodes})
+        limits = {"node_limit": nodes, "time_limit": seconds}
+        options = {"mip_rel_gap": gap} | {name: limit for name, limit in limits.items() if limit is not None}
         found = milp(
             costs,
             integrality=None if relaxed else np.array(self._whole, dtype=int),

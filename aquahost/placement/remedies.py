@@ -40,7 +40,8 @@ def _less_kv(needs: Sequence[Need], fleet: Fleet, short: Need) -> Iterator[str]:
 
 
 def _wider_group(needs: Sequence[Need], fleet: Fleet, short: Need) -> Iterator[str]:
-    """Weights and KV are divided evenly among a group, about."""
+    """Weights and the KV of its traffic are divided evenly among a group, about; what its entry says of KV is of each
+    GPU, whatever the group."""
     if short.kind != "llm" or short.gpu is not None:
         return
     group = 2 * short.group

@@ -23,17 +23,35 @@ def refuse_impossible(parts: Sequence[Part], fleet: Fleet) -> None:
 
 def does_not_fit(parts: Sequence[Part], fleet: Fleet) -> ConfigError:
     """Of models that would fit in sum, but not on single GPUs: which is left over, and what it lacks there."""
-    out, free = left_over(parts, fleet)
-    need = out.need
-    short_bytes = need.floor_bytes - free * MIB
+    left = left_over(parts, fleet)
+    if left is None:
+        return not_found()
+    out, need = left.part, left.part.need
+    free_bytes = left.most_free * MIB
+    short_bytes = need.floor_bytes - free_bytes
     if short_bytes > 0:
         why = (
             f"needs {format_bytes(need.floor_bytes)} of {_each(out)} ({_sizes(out)}); beside the others at most "
-            f"{format_bytes(free * MIB)} are free on one: {format_bytes(short_bytes)} short"
+            f"{format_bytes(free_bytes)} are free on one: {format_bytes(short_bytes)} short"
+        )
+    elif out.share > left.most_time:
+        why = f"needs {_each(out)} with {out.share / SHARE_UNIT:.0%} of the time free, and beside the others none has"
+    elif out.group > 1:
+        why = (
+            f"needs {_each(out)} of one server, all linked with each other and with room for it beside the others; "
+            "there are none"
         )
     else:
-        why = f"needs {_each(out)} with {out.share / SHARE_UNIT:.0%} of the time free, and beside the others none has"
+        why = "finds no GPU that it may be on with room for it beside the others"
     return ConfigError("\n".join([f"models.{need.name}: {why}", *_would_help(parts, fleet, out)]))
+
+
+def not_found() -> ConfigError:
+    """Where the search ended without a placement, and without proof that there is none."""
+    return ConfigError(
+        "models: no placement was found within the search's limit; there may be one\n"
+        "it would be easier to find with: some models pinned with gpu:; fewer models; or GPUs with more memory"
+    )
 
 
 def _alone(part: Part, parts: Sequence[Part], fleet: Fleet) -> Iterator[str]:

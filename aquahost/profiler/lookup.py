@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from aquahost.profiler.config_files import config_folder, known_config_folder
 from aquahost.profiler.keys import analytic_key, measured_key
 from aquahost.profiles.data_sheets import DataSheet
 from aquahost.profiles.profile import Profile
+
+logger = logging.getLogger(__name__)
 
 
 def profiles_of(
@@ -40,7 +43,8 @@ def profiles_of(
 def measured_profiles(
     models: Mapping[str, ModelSettings], gpu_name: str, scheduler: SchedulerSettings | None = None
 ) -> dict[str, Profile]:
-    """The stored profiles that were measured on this GPU, of entries as they are now; others are left out.
+    """The stored profiles that were measured on this GPU, of entries as they are now; others are left out, and those
+    whose config files cannot be read, with a warning.
 
     `scheduler`: that of models.yaml, since figures depend on `step_tokens` and `max_batch`. Imports no torch.
     """
@@ -49,10 +53,16 @@ def measured_profiles(
     found: dict[str, Profile] = {}
     for name, settings in models.items():
         of_source = [profile for profile in stored if profile.source == settings.source]
-        folder = known_config_folder(settings) if of_source else None
-        if folder is None:
+        if not of_source:
             continue
-        key = measured_key(folder, settings, step_tokens=scheduler.step_tokens, max_batch=scheduler.max_batch)
+        try:
+            folder = known_config_folder(settings)
+            if folder is None:
+                continue
+            key = measured_key(folder, settings, step_tokens=scheduler.step_tokens, max_batch=scheduler.max_batch)
+        except OSError as error:
+            logger.warning("the profiles of %s are left out: its config cannot be read: %s", name, error)
+            continue
         newest = max((profile for profile in of_source if profile.key == key), key=lambda one: one.at, default=None)
         if newest is not None:
             found[name] = newest
@@ -64,7 +74,7 @@ def analytic_profile(name: str, settings: ModelSettings, sheet: DataSheet, sched
     if settings.kind is Kind.TOY:
         raise ConfigError(f"{name}: a toy has no costs to work out; its step_s says what it takes")
     folder = config_folder(name, settings)
-    key = _key(folder, settings, sheet, scheduler)
+    key = _key(name, folder, settings, sheet, scheduler)
     try:
         from aquahost.profiler.analytic import work_out
 
@@ -80,7 +90,7 @@ def _analytic(
     scheduler: SchedulerSettings,
     progress: Callable[[str], None],
 ) -> Profile:
-    key = _key(config_folder(name, settings), settings, sheet, scheduler)
+    key = _key(name, config_folder(name, settings), settings, sheet, scheduler)
     for stored in store.all_profiles():
         if (stored.source, stored.gpu, stored.key, stored.measured) == (settings.source, sheet.name, key, False):
             return stored
@@ -90,5 +100,8 @@ def _analytic(
     return profile
 
 
-def _key(folder: Path, settings: ModelSettings, sheet: DataSheet, scheduler: SchedulerSettings) -> str:
-    return analytic_key(folder, settings, sheet, step_tokens=scheduler.step_tokens, max_batch=scheduler.max_batch)
+def _key(name: str, folder: Path, settings: ModelSettings, sheet: DataSheet, scheduler: SchedulerSettings) -> str:
+    try:
+        return analytic_key(folder, settings, sheet, step_tokens=scheduler.step_tokens, max_batch=scheduler.max_batch)
+    except OSError as error:
+        raise ConfigError(f"{name}: its config cannot be read: {error}") from error

@@ -110,6 +110,13 @@ def test_a_gated_model_s_peak_is_its_worst_pass_beside_what_it_holds() -> None:
         ("NVIDIA A100-SXM4-40GB", 39.4, "A100-40GB"),
         ("NVIDIA H200", 139.8, "H200"),
         ("NVIDIA H100 NVL", 94.0, "NVIDIA H100 NVL"),
+        ("NVIDIA H100 PCIe", 79.6, "NVIDIA H100 PCIe"),
+        ("NVIDIA A100-PCIE-40GB", 39.4, "NVIDIA A100-PCIE-40GB"),
+        ("NVIDIA A100 80GB PCIe", 79.2, "NVIDIA A100 80GB PCIe"),
+        ("NVIDIA H200 NVL", 139.8, "NVIDIA H200 NVL"),
+        ("NVIDIA A100-SXM4-80GB MIG 7g.80gb", 79.2, "NVIDIA A100-SXM4-80GB MIG 7g.80gb"),
+        ("NVIDIA A100-SXM4-80GB (part 1 of 2)", 39.6, "NVIDIA A100-SXM4-80GB (part of 2)"),
+        ("NVIDIA A100-SXM4-80GB (part 2 of 2)", 39.6, "NVIDIA A100-SXM4-80GB (part of 2)"),
         ("NVIDIA L40S", 45.0, "NVIDIA L40S"),
     ],
 )

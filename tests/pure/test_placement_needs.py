@@ -135,3 +135,10 @@ def test_toys_need_nothing_and_mistakes_are_named() -> None:
         needs_of({"chat": entry()}, {}, SchedulerSettings())
     with pytest.raises(ConfigError, match=r"^models\.chat\.replicas: 2 replicas .* gpu is 3; say gpu: auto"):
         needs_of({"chat": entry(replicas=2, gpu=3)}, {"chat": profile(COSTS)}, SchedulerSettings())
+
+
+def test_what_an_entry_says_of_kv_is_of_each_gpu_of_a_group() -> None:
+    entry = ModelSettings(kind=Kind.LLM, source="x", kv_bytes=3 * GIB, borrow_bytes=5 * GIB, tensor_parallel=4)
+    (wide,) = needs_of({"wide": entry}, {"wide": profile(COSTS)}, SchedulerSettings())
+    assert (wide.group, wide.kv_bytes, wide.borrow_most_bytes) == (4, 3 * GIB, 5 * GIB)
+    assert wide.floor_bytes == (16 + 1 + 3) * GIB

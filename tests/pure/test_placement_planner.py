@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -75,17 +76,74 @@ def test_a_tiny_plan_is_as_good_as_the_best_of_all(needs: list[Need], shape: tup
     check_sound(plan, needs, where)
     shards = sum(one.group for one in replicas)
     one_each = [way for way in ways if shards <= where.all_gpus and sharing(way) == 0]
-    least = min(lacks(replicas, way, where) for way in ways)
-    ways = [way for way in ways if lacks(replicas, way, where) == least]
+    least = min(lacks(replicas, way, where)[0] for way in ways)
+    ways = [way for way in ways if lacks(replicas, way, where)[0] == least]
     if servers > 1 and one_each:
         limit = min(aqua_gib(replicas, way, where) for way in one_each) + 1e-6
         within = [way for way in ways if aqua_gib(replicas, way, where) <= limit]
         assert not within or aqua_gib(replicas, places(plan), where) <= limit
         ways = within or ways
-    goods = [(*least, sharing(way)) for way in ways]
+    goods = [(*lacks(replicas, way, where), sharing(way)) for way in ways]
     unmet, worst, shared, _ = plan.goals
     assert (unmet.value / GIB, worst.value / GIB, shared.value) == min(goods)
     assert all(goal.bound <= goal.value + 1e-6 for goal in plan.goals)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    needs=models(most=6, widest=2),
+    pins=st.lists(st.integers(0, 5), max_size=2),
+    memory=st.integers(9, 16),
+    one_way=st.booleans(),
+    limited=st.booleans(),
+)
+def test_no_more_is_unmet_than_of_the_plan_of_aqua_s_that_is_shown(
+    needs: list[Need], pins: list[int], memory: int, one_way: bool, limited: bool
+) -> None:
+    needs = [replace(one, gpu=pin, replicas=1) for one, pin in zip(needs, pins, strict=False)] + needs[len(pins) :]
+    where = fleet(3, memory, servers=2)
+    if one_way:
+        where = replace(where, rates={(0, 1): 1e9, (1, 0): 1e9, (1, 2): 1e9}, link_bytes_per_s=None)
+    with pytest.MonkeyPatch.context() as patch:
+        if limited:  # searches that find next to nothing
+            patch.setattr("aquahost.placement.planner.NODES", 1)
+            patch.setattr("aquahost.placement.planner._SERVER_NODES", 1)
+            patch.setattr("aquahost.placement.planner._EXACT", 0)
+        try:
+            plan = make_plan(needs, where)
+        except ConfigError:
+            return
+    check_sound(plan, needs, where)
+    if plan.aqua is not None:
+        assert plan.aqua.ours_unmet_bytes <= plan.aqua.aqua_unmet_bytes
+        if plan.aqua.ours_bytes > plan.aqua.aqua_bytes:
+            assert plan.aqua.aqua_unmet_bytes > plan.aqua.ours_unmet_bytes
+
+
+def test_aqua_s_objective_is_kept_until_that_costs_met_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # AQUA counts lenders and consumers, and does not see that one consumer needs all that two GPUs have.
+    sizes = [(9, 8), (8, 14), (4, 0), (9, 8), (3, 0)]
+    needs = [need(f"m{n}", weights, wanted=wanted) for n, (weights, wanted) in enumerate(sizes)]
+    where = fleet(3, 10, servers=2)
+    plan = make_plan(needs, where)
+    assert plan.aqua is not None
+    assert plan.aqua.ours_bytes > plan.aqua.aqua_bytes
+    assert plan.aqua.ours_unmet_bytes == 4 * GIB
+    monkeypatch.setattr("aquahost.placement.planner._MATTERS", 1.0)
+    kept = make_plan(needs, where)
+    assert kept.aqua is not None
+    assert kept.aqua.ours_bytes <= kept.aqua.aqua_bytes
+    assert kept.aqua.ours_unmet_bytes == kept.aqua.aqua_unmet_bytes == 7 * GIB
+
+
+def test_aqua_s_objective_is_kept_where_the_search_within_it_finds_nothing() -> None:
+    sizes = [(7, 0), (5, 14), (8, 8), (5, 8), (6, 14)]
+    plan = make_plan(
+        [need(f"m{n}", weights, wanted=kv) for n, (weights, kv) in enumerate(sizes)], fleet(3, 10, servers=2)
+    )
+    assert plan.aqua is not None
+    assert plan.aqua.ours_unmet_bytes == plan.aqua.aqua_unmet_bytes
+    assert plan.aqua.ours_bytes <= plan.aqua.aqua_bytes
 
 
 def test_a_plan_is_deterministic() -> None:

@@ -57,6 +57,13 @@ def test_the_sum_fits_but_no_gpu_has_room_for_the_last() -> None:
     assert why == "models.m2: needs a GPU with 60% of the time free, and beside the others none has"
 
 
+def test_a_wider_group_is_offered_with_as_much_kv_on_each_gpu() -> None:
+    (_, helps) = refusal([need("chat", 100, kv=29, least=1)], fleet(8, 80))
+    assert "tensor_parallel: 2 of chat" in helps
+    (_, helps) = refusal([need("chat", 100, kv=31, least=1)], fleet(8, 80))
+    assert "tensor_parallel: 4 of chat" in helps, "50 GiB of weights and 31 of KV are too much, 25 and 31 are not"
+
+
 def test_what_is_offered_is_tried_with_all_models() -> None:
     lines = refusal([need(f"m{n}", 50) for n in range(5)], fleet(2, 80, servers=2))
     assert lines[-1] == "it would fit with: tensor_parallel: 2 of m4; or 1 more server; or GPUs of 141 GB (H200)"

@@ -138,3 +138,15 @@ def test_a_model_without_config_is_named(source: str) -> None:
     models = {"chat": ModelSettings(kind=Kind.LLM, source=source)}
     with pytest.raises(ConfigError, match=r"^chat: "):
         profiles_of(models, SHEETS["H100"], step_tokens=512, max_batch=64, progress=lambda _: None)
+
+
+def test_an_unreadable_config_leaves_its_profiles_out_and_is_one_line_where_they_are_asked_for(
+    model: ModelSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.save(measured(model, gpu="emulated"))
+    assert list(measured_profiles({"chat": model}, "emulated")) == ["chat"]
+    (Path(model.source) / "part" / "config.json").mkdir(parents=True)  # reading a folder fails for root too
+    assert measured_profiles({"chat": model}, "emulated") == {}
+    assert "the profiles of chat are left out: its config cannot be read" in caplog.text
+    with pytest.raises(ConfigError, match=r"^chat: its config cannot be read: .*Is a directory"):
+        profiles_of({"chat": model}, SHEETS["H100"], step_tokens=512, max_batch=64, progress=lambda said: None)

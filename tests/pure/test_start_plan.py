@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aquahost.config.settings import Settings
+from aquahost.daemon.assembly import hosted_models
+from aquahost.daemon.gpu_watch import GpuWatch
 from aquahost.errors import ConfigError
-from aquahost.placement.choose_gpu import choose_gpu
+from aquahost.placement.choose_gpu import choose_gpu, has_planned_room
 from aquahost.placement.preference import Preference
 from aquahost.profiler import store
 from aquahost.profiler.keys import measured_key
@@ -107,3 +110,32 @@ def test_a_preference_gives_way_to_a_full_gpu_and_to_what_the_entry_says() -> No
     assert choose_gpu("auto", gpus, loading={}, loaded={}, preferred=large) == 0
     assert choose_gpu(0, gpus, loading={}, loaded={}, preferred=small) == 0
     assert choose_gpu("auto", gpus[:1], loading={}, loaded={}, preferred=small) == 0
+
+
+def test_a_preference_counts_what_others_that_load_there_will_take() -> None:
+    gpus = [Gpu(0), Gpu(1, free_bytes=30 * GIB)]
+    wanted = Preference(gpu=1, floor_bytes=16 * GIB, kv_least_bytes=2 * GIB, kv_bytes=6 * GIB)
+    assert choose_gpu("auto", gpus, loading={}, promised={1: 14 * GIB}, loaded={}, preferred=wanted) == 1
+    assert choose_gpu("auto", gpus, loading={}, promised={1: 15 * GIB}, loaded={}, preferred=wanted) == 0
+    # One of which no plan says what it takes is taken to take as much.
+    assert choose_gpu("auto", gpus, loading={1: 1}, loaded={}, preferred=wanted) == 0
+
+
+def test_planned_kv_is_reserved_only_where_it_fits() -> None:
+    wanted = Preference(gpu=1, floor_bytes=16 * GIB, kv_least_bytes=2 * GIB, kv_bytes=6 * GIB)
+    assert wanted.planned_bytes == 20 * GIB
+    assert has_planned_room(wanted, [Gpu(0), Gpu(1, free_bytes=20 * GIB)])
+    assert not has_planned_room(wanted, [Gpu(0), Gpu(1, free_bytes=19 * GIB)])
+    assert not has_planned_room(wanted, [Gpu(0), Gpu(1, free_bytes=20 * GIB)], promised={1: 1})
+    assert not has_planned_room(wanted, [Gpu(0)])
+
+
+async def test_a_restart_beside_a_grown_neighbour_drops_the_planned_kv(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"models": {"chat": {"kind": "llm", "source": "-"}}})
+    models = hosted_models(settings, tmp_path, {})
+    chat = models["chat"]
+    chat.preference = Preference(gpu=0, floor_bytes=16 * GIB, kv_least_bytes=2 * GIB, kv_bytes=6 * GIB)
+    for free, kv_bytes in ((20, 6 * GIB), (17, None), (20, 6 * GIB)):
+        watch = GpuWatch(partial(list, [Gpu(0, free_bytes=free * GIB)]))
+        assert await watch.assign(chat, models.values(), lent_bytes=lambda gpu: 0, lost=lambda gpu: None) == 0
+        assert chat.settings_on(0).kv_bytes == kv_bytes
