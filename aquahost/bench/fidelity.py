@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,7 @@ _SETUP = Setup("fair", "peer")
 _RUNS = 3
 _SEED = 1
 _CALIBRATION_SEED = 101
+_CALIBRATION_RUNS = 2
 _BAR = 0.15
 _FIGURES = ("ttft_p50_s", "ttft_p99_s", "completion_mean_s", "output_tokens_per_s")
 
@@ -111,23 +112,24 @@ def _served(source: str) -> _Served:
     """The measured profile with costs as a live worker has them.
 
     On a machine whose few cores worker, daemon and clients share, steps take longer than alone; how much is measured
-    under other prompts than those foretold: once where all fit into local memory, once where most do not.
+    under another burst than the one foretold.
     """
-    tight = make_trace("burst", seed=_CALIBRATION_SEED)
-    ample = replace(tight, kv_tokens=sum(prompt.tokens + 64 for prompt in tight.prompts))
-    settings = _settings(tight, source)
+    trace = make_trace("burst", seed=_CALIBRATION_SEED)
+    settings = _settings(trace, source)
     model = settings.models[MODEL].model_copy(update={"max_context": MAX_CONTEXT})
     profile = measure(MODEL, model, settings, lambda note: None)
     if not isinstance(profile.costs, LanguageCosts):
         raise StartError("the measured model is no language model")
-    steps, _ = _logged(ample, source)
-    more, live = _logged(tight, source)
+    steps: list[LoggedStep] = []
+    came_s: list[float] = []
+    for _ in range(_CALIBRATION_RUNS):
+        logged, live = _logged(trace, source)
+        steps += logged
+        came_s += [reply.ttft_s for reply in live if not reply.failure]
     read_s = profile.costs.kv_token_bytes * model.block_tokens / settings.host.emulated.peer_bytes_per_s
-    costs = served_costs(profile.costs, [*steps, *more], read_s)
-    profile = msgspec.structs.replace(profile, costs=costs)
-    foretold = _simulated(tight, settings, profile, 0.0)
-    came_s = statistics.median(reply.ttft_s for reply in live if not reply.failure)
-    return _Served(profile=profile, request_s=max(0.0, came_s - (foretold.ttft_p50_s or 0.0)))
+    profile = msgspec.structs.replace(profile, costs=served_costs(profile.costs, steps, read_s))
+    foretold = _simulated(trace, settings, profile, 0.0)
+    return _Served(profile=profile, request_s=max(0.0, statistics.median(came_s) - (foretold.ttft_p50_s or 0.0)))
 
 
 def _logged(trace: Trace, source: str) -> tuple[list[LoggedStep], list[Reply]]:

@@ -23,8 +23,6 @@ class LanguageCosts(msgspec.Struct, frozen=True, kw_only=True, tag="language"):
     step: StepCosts
     transfer_s: float = 0.0
     """The engine's own work for one prompt's way out or in."""
-    remote_s: float = 0.0
-    """Its own work in a step that reads KV in place elsewhere, beside the reading."""
 
 
 class SizedCost(msgspec.Struct, frozen=True, kw_only=True):

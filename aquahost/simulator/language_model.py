@@ -249,10 +249,7 @@ class LanguageModel:
 
     def _besides_s(self, plan: StepPlan) -> float:
         """What a step takes beside computing and reading: handing over copies, mapping memory."""
-        costs = self.parts.costs
-        moves_s = costs.transfer_s * (len(plan.paged_out) + len(plan.paged_in))
-        if any(prompt.local < prompt.blocks for prompt in plan.decodes):
-            moves_s += costs.remote_s
+        moves_s = self.parts.costs.transfer_s * (len(plan.paged_out) + len(plan.paged_in))
         mapping_s = max(shard.mapping_s for shard in self.parts.shards)
         for shard in self.parts.shards:
             shard.mapping_s = 0.0
