@@ -26,8 +26,8 @@ def served_costs(alone: LanguageCosts, logged: Sequence[LoggedStep], block_read_
     which simulations add by themselves.
 
     Of steps that only decode by width as logged, but for their context and what they read elsewhere; of steps with
-    input what was measured alone times a factor, and something for each prompt that decodes beside it; what is over in
-    steps that move prompts goes to those. Raises ValueError if there are too few steps.
+    input what was measured alone times a factor, and something for each prompt that decodes beside it. Steps that move
+    prompts are left out. Raises ValueError if there are too few steps.
     """
     assert isinstance(alone.step, FittedSteps)
     still = [
@@ -35,14 +35,7 @@ def served_costs(alone: LanguageCosts, logged: Sequence[LoggedStep], block_read_
         for one in logged
         if not one.moves and one.seconds > 2 * block_read_s * one.remote_blocks
     ]
-    step = _steps(alone.step, still)
-    moving = [one for one in logged if one.moves]
-    transfer_s = alone.transfer_s
-    if len(moving) >= _FEWEST:
-        over_s = [one.seconds - step.seconds(one.shape) - block_read_s * one.remote_blocks for one in moving]
-        each_s = statistics.median(over_s) * len(moving) / sum(one.moves for one in moving)
-        transfer_s = max(transfer_s, each_s)
-    return msgspec.structs.replace(alone, step=step, transfer_s=transfer_s)
+    return msgspec.structs.replace(alone, step=_steps(alone.step, still))
 
 
 def _steps(alone: FittedSteps, still: Sequence[LoggedStep]) -> FittedSteps:

@@ -176,7 +176,7 @@ def _comparisons(case: Case, found: dict[Setup, dict[str, list[Row]]]) -> list[C
     compared = []
     for setup in COMPARED:
         theirs = found.get(setup, {}).get(case.subject, [])
-        if ours and theirs:
+        if ours and theirs and all(row.failed < row.prompts for row in [*ours, *theirs]):
             ttft = [_ratio(b.ttft_p99_s, a.ttft_p99_s) for a, b in zip(ours, theirs, strict=True)]
             done = [_ratio(b.completion_mean_s, a.completion_mean_s) for a, b in zip(ours, theirs, strict=True)]
             rate = [_ratio(a.output_tokens_per_s, b.output_tokens_per_s) for a, b in zip(ours, theirs, strict=True)]
