@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from aquahost.clock import Clock
 from aquahost.config.settings import LeasingSettings
@@ -16,6 +17,7 @@ from aquahost.events import EventKind
 from aquahost.leasing import events, instructions
 from aquahost.leasing.broker import Broker
 from aquahost.leasing.limits import LeasingLimits
+from aquahost.leasing.words import event_of, message_of
 from aquahost.messages import memory
 from aquahost.messages.figures import LendingFigures, Lent
 from aquahost.messages.snapshot import LeaseState, LeaseView, LinkView
@@ -117,17 +119,10 @@ class Lending:
 
     def on_report(self, worker_id: int, report: memory.MemoryReport) -> None:
         """A worker says something about memory."""
-        match report:
-            case memory.Claim(nbytes):
-                self._tell(events.ClaimMade(worker_id, nbytes))
-            case memory.Demand(nbytes, granule_bytes):
-                self._tell(events.DemandMade(worker_id, nbytes, granule_bytes))
-            case memory.LeaseMapped(lease_id):
-                self._tell(events.LeaseMapped(lease_id, worker_id))
-            case memory.LeaseReturned(lease_id, nbytes):
-                self._tell(events.LeaseReturned(lease_id, nbytes, worker_id))
-            case memory.LeaseFailed(lease_id, reason):
-                self._tell(events.LeaseFailed(lease_id, " ".join(reason.split())[:_MOST_REASON], worker_id))
+        event = event_of(worker_id, report)
+        if isinstance(event, events.LeaseFailed):
+            event = replace(event, reason=" ".join(event.reason.split())[:_MOST_REASON])
+        self._tell(event)
 
     def on_stats(self, model: HostedModel, stats: EngineStats) -> None:
         """A worker reports its figures, which the model does not show yet."""
@@ -253,18 +248,12 @@ class Lending:
 
     def _carry_out(self, said: instructions.Instruction, now_s: float) -> None:
         match said:
-            case instructions.GrantLease(worker, lease_id, donor, nbytes, bytes_per_s):
-                self._send(worker, memory.LeaseGranted(lease_id, donor, nbytes, bytes_per_s))
-            case instructions.RecallLease(worker, lease_id, keep_bytes, deadline_s):
+            case instructions.RecallLease(lease_id=lease_id):
                 self._recalls.begin(lease_id, now_s)
-                self._send(worker, memory.LeaseRecalled(lease_id, keep_bytes, deadline_s))
-            case instructions.DropLease(worker, lease_id, reason):
-                self._send(worker, memory.LeaseLost(lease_id, reason))
-            case instructions.SettleClaim(worker, nbytes):
-                self._send(worker, memory.ClaimSettled(nbytes))
-            case instructions.RefuseClaim(worker, nbytes, available_bytes):
-                self._send(worker, memory.ClaimRefused(nbytes, available_bytes))
+                self._send(said.worker, message_of(said))
             case instructions.KillWorker(worker, reason):
                 self._kill(worker, reason)
             case instructions.Announce(kind, message, model):
                 self._log.add(kind, message, model=model)
+            case _:
+                self._send(said.worker, message_of(said))

@@ -12,6 +12,7 @@ from aquahost.leasing import events, instructions
 from aquahost.leasing.broker import Broker
 from aquahost.leasing.ledger import Ledger
 from aquahost.leasing.limits import LeasingLimits
+from aquahost.leasing.words import event_of, message_of
 from aquahost.messages import memory
 from aquahost.simulator.agenda import Agenda
 from aquahost.simulator.links import HOST, Links
@@ -116,34 +117,16 @@ class SimLending:
 
     def _hear(self, worker_id: int, reports: Sequence[memory.MemoryReport]) -> None:
         for report in reports:
-            match report:
-                case memory.Claim(nbytes):
-                    self.tell(events.ClaimMade(worker_id, nbytes))
-                case memory.Demand(nbytes, granule_bytes):
-                    self.tell(events.DemandMade(worker_id, nbytes, granule_bytes))
-                case memory.LeaseMapped(lease_id):
-                    self.tell(events.LeaseMapped(lease_id, worker_id))
-                case memory.LeaseReturned(lease_id, nbytes):
-                    self.tell(events.LeaseReturned(lease_id, nbytes, worker_id))
-                case memory.LeaseFailed(lease_id, reason):
-                    self.tell(events.LeaseFailed(lease_id, reason, worker_id))
+            self.tell(event_of(worker_id, report))
 
     def _carry_out(self, said: instructions.Instruction) -> None:
         match said:
-            case instructions.GrantLease(worker, lease_id, donor, nbytes, bytes_per_s):
-                self._send(worker, memory.LeaseGranted(lease_id, donor, nbytes, bytes_per_s))
-            case instructions.RecallLease(worker, lease_id, keep_bytes, deadline_s):
-                self._send(worker, memory.LeaseRecalled(lease_id, keep_bytes, deadline_s))
-            case instructions.DropLease(worker, lease_id, reason):
-                self._send(worker, memory.LeaseLost(lease_id, reason))
-            case instructions.SettleClaim(worker, nbytes):
-                self._send(worker, memory.ClaimSettled(nbytes))
-            case instructions.RefuseClaim(worker, nbytes, available_bytes):
-                self._send(worker, memory.ClaimRefused(nbytes, available_bytes))
             case instructions.KillWorker(worker, reason):
                 self._agenda.after(0.0, partial(self._workers[worker].on_killed, reason))
             case instructions.Announce(kind, message, model):
                 self._announce(kind, message, model)
+            case _:
+                self._send(said.worker, message_of(said))
 
     def _send(self, worker_id: int, message: memory.MemoryInstruction) -> None:
         worker = self._workers[worker_id]

@@ -63,7 +63,7 @@ def static_pairs(hosted: Sequence[Hosted], gpu_bytes: Sequence[int], scheduler: 
     for one in hosted:
         need = need_of(one.name, one.settings, one.profile, scheduler)
         for gpu in one.gpus:
-            left[gpu] -= need.taken_bytes + need.flexible_bytes + need.remote_bytes
+            left[gpu] += need.signed_bytes(0)
             lacking[gpu] += need.remote_bytes
     used = sorted({gpu for one in hosted for gpu in one.gpus})
     borrowers = [gpu for gpu in used if left[gpu] < 0 or lacking[gpu]]
