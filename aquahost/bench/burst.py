@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,12 +87,19 @@ class Watcher(Protocol):
 
 
 def measure_daemons(
-    trace: Trace, policies: Sequence[str], tiers: Sequence[str], *, runs: int, seed: int, watcher: Watcher
+    trace: Trace,
+    policies: Sequence[str],
+    tiers: Sequence[str],
+    *,
+    runs: int,
+    seed: int,
+    watcher: Watcher,
+    env: Mapping[str, str] | None = None,
 ) -> Burst:
     """Replay the trace against a fresh private daemon for each policy and tier, `runs` times in turn.
 
-    A row is its median run by output tokens/s, whole: figures that belong together stay together. Raises ConfigError
-    for a trace that is too long for the measured model.
+    `env`: what else the daemons' environment has. A row is its median run by output tokens/s, whole: figures that
+    belong together stay together. Raises ConfigError for a trace that is too long for the measured model.
     """
     if trace.longest_tokens > MAX_CONTEXT:
         raise ConfigError(
@@ -109,7 +116,7 @@ def measure_daemons(
         for run in range(runs):
             for setup in setups:
                 name = setup.name + (f", run {run + 1} of {runs}" if runs > 1 else "")
-                with _warm(trace, setup, folder, seed, watcher, name) as (daemon, target):
+                with warm_daemon(trace, setup, folder, seed, watcher, name, env) as (daemon, target):
                     if setup == floor_setup:
                         floors_s.append(_floor(trace, target, f"{seed}/{run}", watcher))
                         _settle(daemon)
@@ -117,7 +124,7 @@ def measure_daemons(
         if floor_setup is None:
             floor_setup = Setup(_FLOOR_POLICY, tiers[0])
             name = f"{floor_setup.name}, to measure prefill alone"
-            with _warm(trace, floor_setup, folder, seed, watcher, name) as (_, target):
+            with warm_daemon(trace, floor_setup, folder, seed, watcher, name, env) as (_, target):
                 floors_s.append(_floor(trace, target, f"{seed}", watcher))
     return Burst([_median(measured) for measured in taken.values()], _median_s(floors_s))
 
@@ -159,12 +166,12 @@ def models_yaml(trace: Trace, setup: Setup, source: str) -> str:
 
 
 @contextmanager
-def _warm(
-    trace: Trace, setup: Setup, folder: str, seed: int, watcher: Watcher, name: str
+def warm_daemon(
+    trace: Trace, setup: Setup, folder: str, seed: int, watcher: Watcher, name: str, env: Mapping[str, str] | None
 ) -> Iterator[tuple[PrivateDaemon, Target]]:
-    """A daemon that has answered a few prompts, and is idle."""
+    """A fresh private daemon that has answered a few prompts, and is idle."""
     watcher.begin(f"starting {name}")
-    with private_daemon(models_yaml(trace, setup, folder)) as daemon:
+    with private_daemon(models_yaml(trace, setup, folder), env) as daemon:
         server = Server(host="127.0.0.1", port=daemon.port, path="/v1/completions")
         target = Target(server=server, model=MODEL, keys={tenant: _key(tenant) for tenant in trace.tenants})
         _warm_up(trace, target, seed)

@@ -53,23 +53,25 @@ def _row(shape: StepShape, decodes: tuple[int, ...], prefills: tuple[int, ...]) 
     """What each unknown counts in a step: the same sum that `FittedSteps.seconds` makes."""
     row = [0.0] * (len(decodes) + len(prefills) + _MARGINALS)
     if shape.prefill:
-        _put_width(row, len(decodes), prefills, shape.prefill)
+        row[len(decodes) : -_MARGINALS] = width_shares(prefills, shape.prefill)
         marginals = (shape.pairs, shape.prefill_context, max(0, shape.chunks - 1), shape.decodes)
         row[-_MARGINALS + 1 :] = map(float, marginals)
     else:
-        _put_width(row, 0, decodes, shape.decodes)
+        row[: len(decodes)] = width_shares(decodes, shape.decodes)
     row[-_MARGINALS] = float(shape.context)
     return row
 
 
-def _put_width(row: list[float], first: int, widths: tuple[int, ...], width: int) -> None:
-    """The weights of the two measured widths that the line goes through at `width`, as `interpolate` draws it."""
+def width_shares(widths: tuple[int, ...], width: int) -> list[float]:
+    """How much each of `widths` counts at `width`, as `interpolate` draws the line between the two nearest."""
+    shares = [0.0] * len(widths)
     if width <= widths[0] or len(widths) == 1:
-        row[first] = 1.0 if width <= widths[0] else width / widths[0]
-        return
+        shares[0] = 1.0 if width <= widths[0] else width / widths[0]
+        return shares
     at = min(bisect_left(widths, width), len(widths) - 1)
     share = (width - widths[at - 1]) / (widths[at] - widths[at - 1])
-    row[first + at - 1], row[first + at] = 1 - share, share
+    shares[at - 1], shares[at] = 1 - share, share
+    return shares
 
 
 def _costs(

@@ -6,6 +6,7 @@ For measurements: the whole pass of the loop counts, with messages and whatever 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ class LoggedStep(msgspec.Struct, frozen=True, array_like=True):
     shape: StepShape
     seconds: float
     """From the end of the step before to this one's, both in a row without a pause."""
-    remote_blocks: int
-    """KV blocks that it read in place elsewhere."""
+    read_s: float
+    """Of that, waited for what it read in place elsewhere."""
     moves: int
     """Prompts that began to be paged out or in with it."""
 
@@ -39,19 +40,19 @@ class StepLog:
         self._file = (folder / f"{log_name(model)}.steps").open("wb", buffering=1 << 16)
         self._plan: StepPlan | None = None
         self._shape = StepShape(decodes=0)
-        self._remote = self._moves = 0
+        self._moves = 0
+        self._read_s: Callable[[], float] = float
         self._ended_s: float | None = None
 
     def watch(self, engine: Any) -> None:
         """Log a language engine's steps."""
         engine.on_plan = self.planned
+        self._read_s = lambda: engine.sequences.read_wait_s
 
     def planned(self, plan: StepPlan) -> None:
         """A step is about to be computed."""
         self._plan = plan
         self._shape = shape_of(plan)
-        computed = [*plan.decodes, *(chunk.prompt for chunk in plan.chunks)]
-        self._remote = sum(prompt.blocks - prompt.local for prompt in computed)
         self._moves = len(plan.paged_out) + len(plan.paged_in)
 
     def passed(self) -> None:
@@ -62,7 +63,7 @@ class StepLog:
             self._plan = None
             return
         if self._ended_s is not None:
-            line = LoggedStep(self._shape, now_s - self._ended_s, self._remote, self._moves)
+            line = LoggedStep(self._shape, now_s - self._ended_s, self._read_s(), self._moves)
             self._file.write(msgspec.json.encode(line) + b"\n")
         self._plan, self._ended_s = None, now_s
 

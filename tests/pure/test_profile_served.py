@@ -23,13 +23,13 @@ def logged(times: float, beside_s: float) -> list[LoggedStep]:
     chance, steps = random.Random(1), []
     for at in range(600):
         width, remote = chance.randint(1, 60), chance.choice([0, 50])
-        shape = StepShape(decodes=width, context=100 * width)
+        shape = StepShape(decodes=width, context=width * chance.randint(10, 400))
         seconds = times * ALONE.seconds(shape._replace(context=0)) + 1e-6 * shape.context + READ_S * remote
-        steps.append(LoggedStep(shape, seconds if at % 50 else 20 * seconds, remote, 0))
+        steps.append(LoggedStep(shape, seconds if at % 50 else 20 * seconds, READ_S * remote, 0))
         given = StepShape(decodes=width, prefill=chance.randint(16, 512))
         alone_s = ALONE.seconds(given._replace(decodes=0))
-        steps.append(LoggedStep(given, times * alone_s + beside_s * width, 0, 0))
-        steps.append(LoggedStep(shape, 9.0, 0, 3))
+        steps.append(LoggedStep(given, times * alone_s + beside_s * width, 0.0, 0))
+        steps.append(LoggedStep(shape, 9.0, 0.0, 3))
     return steps
 
 
@@ -39,7 +39,7 @@ def costs() -> LanguageCosts:
 
 @pytest.mark.parametrize("times", [1.0, 2.5])
 def test_what_a_live_worker_takes_is_found(times: float) -> None:
-    found = served_costs(costs(), logged(times, 3e-4), READ_S).step
+    found = served_costs(costs(), logged(times, 3e-4)).step
     assert isinstance(found, FittedSteps)
     for width in (4, 20, 50):
         shape = StepShape(decodes=width, context=0)
@@ -51,4 +51,4 @@ def test_what_a_live_worker_takes_is_found(times: float) -> None:
 
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
-        served_costs(costs(), logged(1.0, 0.0)[:4], READ_S)
+        served_costs(costs(), logged(1.0, 0.0)[:4])

@@ -39,6 +39,8 @@ class LiveSequences:
         self._pool = memory.pool
         self.device = device
         """The model's GPU."""
+        self.read_wait_s = 0.0
+        """What the last step waited for what it read in place; 0 on real GPUs, whose kernels do."""
         self._by_id: dict[str, Sequence] = {}
         self._changes: list[Output] = []
         self.tiers = KvTiers(memory, device, scheduler, residences=self._resident, lose_chunk=self._lose_chunk)
@@ -137,6 +139,7 @@ class LiveSequences:
 
     def charge_reads(self, plan: StepPlan) -> None:
         """Account for what the step has read in place from slower memory, and note what it has written there."""
+        self.read_wait_s = 0.0
         computed = [*plan.decodes, *(chunk.prompt for chunk in plan.chunks)]
         slots = [self._by_id[prompt.id].slot for prompt in computed if prompt.local < prompt.blocks]
         if not slots:
@@ -148,7 +151,10 @@ class LiveSequences:
         if self.tiers.leases.mover.under_way:
             self.tiers.leases.mover.note_written(self._written(slots, plan))
         self._memory.traffic.read(loads)
+        clock = self.device.desk.clock
+        began_s = clock.now_s()
         self.device.charge_reads(loads)
+        self.read_wait_s = clock.now_s() - began_s
 
     def _written(self, slots: list[int], plan: StepPlan) -> set[int]:
         """Blocks from the one on that held each prompt's last computed token before the step."""
