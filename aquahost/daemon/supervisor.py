@@ -79,6 +79,7 @@ class Supervisor:
         leasing: LeasingSettings,
         lends: bool,
         threads: int,
+        log_prompts: bool,
         send: Callable[[int, ToWorker], bool],
         prompts: Router,
         events: EventLog,
@@ -95,11 +96,10 @@ class Supervisor:
         """Whether workers begun from now on may borrow and lend."""
         self.links_known = asyncio.Event()
         """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
-        self._threads = threads
+        self._threads, self._log_prompts = threads, log_prompts
         self._send = send
         self._prompts = prompts
-        self._events = events
-        self._clock = clock
+        self._events, self._clock = events, clock
         self.lending = Lending(leasing, send=send, kill=self._kill_borrower, log=events, clock=clock)
         self._by_worker: dict[int, HostedModel] = {}
         self._last_worker_id = 0
@@ -266,6 +266,7 @@ class Supervisor:
             scheduler=self._scheduler,
             step_times=model.step_times,
             leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),
+            log_prompts=self._log_prompts,
         )
 
     # -- watching ----------------------------------------------------------------------------------------------
