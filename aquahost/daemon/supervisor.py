@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aquahost.clock import Clock
-from aquahost.config.settings import LeasingSettings, SchedulerSettings
+from aquahost.config.settings import Settings
 from aquahost.daemon.endings import gone
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch
@@ -75,11 +75,9 @@ class Supervisor:
         endpoint: str,
         run_dir: Path,
         driver: DriverSpec,
-        scheduler: SchedulerSettings,
-        leasing: LeasingSettings,
+        settings: Settings,
         lends: bool,
         threads: int,
-        log_prompts: bool,
         send: Callable[[int, ToWorker], bool],
         prompts: Router,
         events: EventLog,
@@ -90,16 +88,17 @@ class Supervisor:
         self._endpoint = endpoint
         self._run_dir = run_dir
         self._driver = driver
-        self._scheduler = scheduler.model_dump(mode="json")
-        self._leasing = leasing
+        self._scheduler = settings.scheduler.model_dump(mode="json")
+        self._leasing = leasing = settings.leasing
         self.lends = lends
         """Whether workers begun from now on may borrow and lend."""
         self.links_known = asyncio.Event()
         """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
-        self._threads, self._log_prompts = threads, log_prompts
+        self._threads, self._log_prompts = threads, settings.host.log_prompts
         self._send = send
         self._prompts = prompts
-        self._events, self._clock = events, clock
+        self._events = events
+        self._clock = clock
         self.lending = Lending(leasing, send=send, kill=self._kill_borrower, log=events, clock=clock)
         self._by_worker: dict[int, HostedModel] = {}
         self._last_worker_id = 0

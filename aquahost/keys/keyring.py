@@ -65,7 +65,7 @@ class Keyring:
 
     @property
     def required(self) -> bool:
-        """Whether users need a key; once there has been one, other than an admin's, it stays so while this object lives."""
+        """Whether users need a key; once there has been one, not counting admins', that stays so."""
         self._refresh()
         return self._required
 
