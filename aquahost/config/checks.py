@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
+from aquahost.config.names import NAME_PATTERN
 from aquahost.config.settings import EmulatedSettings, Kind, ModelSettings
 from aquahost.config.yaml_tree import Value
 from aquahost.units import format_bytes, parse_bytes
@@ -98,7 +100,7 @@ def _unknown_models(tenants: dict[str, Value], models: dict[str, Value]) -> Iter
     for name, tenant in tenants.items():
         allowed = _mapping(tenant).get("models")
         for model in allowed if isinstance(allowed, list) else []:
-            if isinstance(model, str) and model not in models:
+            if isinstance(model, str) and re.fullmatch(NAME_PATTERN, model) and model not in models:
                 near = difflib.get_close_matches(model, models, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(models) or 'none'}"
                 yield ("tenants", name, "models"), f"no model is named {model}; {hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -54,7 +55,8 @@ class Keyring:
         self._weights: dict[str, float] = {}
         self._required = False
         if file is not None:
-            self._stamp = file.stamp()
+            with contextlib.suppress(OSError):  # which reading says better
+                self._stamp = file.stamp()
             self._records = file.read()
         self._arrange()
 
