@@ -7,17 +7,18 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import ipaddress
 import logging
 import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from aquahost import __version__
 from aquahost.api.app import build_app
@@ -26,12 +27,17 @@ from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.exposure import refuse_strangers
 from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
+from aquahost.http_server import HttpServers, tls_context
+from aquahost.keys.key_file import KeyFile
+from aquahost.keys.keyring import Keyring
+from aquahost.keys.last_used import LastUsed
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
 from aquahost.profiler.known_steps import known_steps
 from aquahost.scheduling.slicer import StepTimes
@@ -62,17 +68,21 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
     """Run a daemon until it is asked to stop (by a signal or by the API); returns the exit status.
 
     `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
-    daemon cannot start.
+    daemon cannot start, and ConfigError if its keys cannot be read.
     """
     log_path = paths.log_file(None)
-    with logging_to(log_path), contextlib.ExitStack() as stack:
+    with logging_to(log_path, log_prompts=settings.host.log_prompts), contextlib.ExitStack() as stack:
+        keyring = Keyring(settings, KeyFile(paths.keys_file()), LastUsed(paths.keys_used_dir()))
+        refuse_strangers(settings.host.listen, keyed=keyring.required)
+        tls = tls_context(settings.host.tls_cert, settings.host.tls_key)
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
         socket_path = paths.socket_path()
-        listeners = [stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))]
-        listeners.append(stack.enter_context(listen_unix(socket_path)))
+        listeners = (
+            stack.enter_context(listen_tcp(settings.host.listen, settings.host.port)),
+            stack.enter_context(listen_unix(socket_path)),
+        )
         stack.callback(socket_path.unlink, missing_ok=True)
-        warn_of_strangers(settings)
         driver, driver_spec = _open_driver(settings.host, folder.run_dir)
         monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
         info = DaemonInfo(
@@ -82,6 +92,7 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
             driver=driver_name(driver),
             host=settings.host.listen,
             port=listeners[0].getsockname()[1],
+            scheme="http" if tls is None else "https",
             socket=str(socket_path),
             log=str(log_path),
             started_at=utc_now(),
@@ -89,28 +100,15 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
 
         def announce() -> None:
             folder.write_info(info)
-            logger.info("listening on http://%s:%d and on %s", info.host, info.port, socket_path)
+            logger.info("listening on %s://%s:%d and on %s", info.scheme, info.host, info.port, socket_path)
             if on_ready is not None:
                 on_ready(info)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce))
+            runner.run(
+                _run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, tls, keyring, announce)
+            )
         return 0
-
-
-def warn_of_strangers(settings: Settings) -> None:
-    """Warn, loudly, of an API that others can reach and that asks nobody for a key."""
-    host = settings.host.listen
-    try:
-        private = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        private = host == "localhost"
-    if not private and not settings.tenants:
-        logger.warning(
-            "ANYONE WHO REACHES %s CAN USE EVERY MODEL: host.listen is not loopback and there are no tenants, so no "
-            "key is asked for; name tenants in models.yaml, or listen on 127.0.0.1",
-            host,
-        )
 
 
 async def _run(
@@ -119,7 +117,9 @@ async def _run(
     log_dir: Path,
     driver_spec: DriverSpec,
     monitor: GpuMonitor,
-    listeners: list[socket.socket],
+    listeners: tuple[socket.socket, socket.socket],
+    tls: ssl.SSLContext | None,
+    keyring: Keyring,
     announce: Callable[[], None],
 ) -> None:
     gpu_name, step_times = what_is_known(settings, driver_spec, monitor)
@@ -134,15 +134,14 @@ async def _run(
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
+        keyring=keyring,
     )
-    server = _HttpServer(_http_config(daemon))
+    servers = HttpServers(functools.partial(_http_config, build_app(daemon)), *listeners, tls)
     _stop_on_signals(daemon)
     await daemon.start()
-    serving = asyncio.create_task(server.serve(sockets=listeners))
-    serving.add_done_callback(lambda _: daemon.request_shutdown(0.0))
     drain_s = 0.0
     try:
-        await server.begun.wait()
+        await servers.begin(lambda: daemon.request_shutdown(0.0))
         announce()
         # What was imported lives as long as the process; the collector need not look at it again and again.
         gc.collect()
@@ -151,35 +150,14 @@ async def _run(
         drain_s = math.inf  # whoever asked for the end has said how long
     finally:
         await daemon.stop(drain_s)
-        server.should_exit = True
-        await serving
+        await servers.end()
     logger.info("stopped")
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn that leaves signals to us and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.begun = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: they drain the daemon first."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell."""
-        try:
-            await super().startup(sockets)
-        finally:
-            self.begun.set()
-
-
-def _http_config(daemon: Daemon) -> uvicorn.Config:
+def _http_config(app: FastAPI) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Config(
-        build_app(daemon),
+        app,
         http=ApiHttpProtocol,
         ws="none",
         lifespan="off",

@@ -28,7 +28,7 @@ from aquahost.clock import SystemClock
 _TAGS = [
     {"name": "OpenAI", "description": "As OpenAI's API, with a few more fields. Errors have OpenAI's shape."},
     {"name": "Health"},
-    {"name": "Control", "description": "On the daemon's Unix socket, or with the admin key."},
+    {"name": "Control", "description": "On the daemon's Unix socket, or with an admin key."},
 ]
 
 
@@ -51,7 +51,7 @@ def build_app(daemon: Daemon) -> FastAPI:
         },
     )
     settings = daemon.settings
-    front = Front(daemon=daemon, gate=Gatekeeper(settings), max_body_bytes=settings.host.max_body_bytes)
+    front = Front(daemon=daemon, gate=Gatekeeper(settings, daemon.keyring), max_body_bytes=settings.host.max_body_bytes)
     app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)
@@ -60,7 +60,7 @@ def build_app(daemon: Daemon) -> FastAPI:
     add_model_routes(app, front)
     add_image_routes(app, front, MediaStore(SystemClock()))
     add_audio_routes(app, front)
-    add_health_routes(app, daemon)
+    add_health_routes(app, front)
     add_metrics_route(app, front)
     add_control_routes(app, front)
     install_openapi(app)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aquahost.config.settings import Settings
 from aquahost.events import Event
+from aquahost.keys.keyring import Keyring
 from aquahost.messages.figures import LendingFigures
 from aquahost.messages.prompts import Finished, Output, Progress, Request, Tokens
 from aquahost.messages.snapshot import Snapshot
@@ -44,6 +45,11 @@ class Daemon(Protocol):
     @property
     def settings(self) -> Settings:
         """What models.yaml says."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """Whose a key is."""
         ...
 
     def submit(

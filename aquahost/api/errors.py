@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aquahost.errors import AquahostError, RequestError, UnknownModelError, UnknownPromptError
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import ErrorDetail
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ async def _on_invalid_parameter(_: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed: %r", request.method, request.scope.get("path"), error)
+    log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error, extra=OF_PROMPT)
     return error_response(_server_error("the daemon failed to answer this request; its log says why"))
 
 

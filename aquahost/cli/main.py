@@ -43,6 +43,7 @@ COMMANDS = (
         "doctor", "aquahost.cli.doctor.command:doctor", "Look for what keeps models from running or lending.", _MORE
     ),
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
+    LazyCommand("keys", "aquahost.cli.keys:app", "Make and revoke keys of the HTTP API.", _MORE),
     LazyCommand(
         "profile", "aquahost.cli.profile:profile", "Measure what a model costs on a GPU, or work it out.", _MORE
     ),
@@ -70,7 +71,7 @@ Exit codes: {"; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.it
 
 Variables: AQUAHOST_CONFIG names the models.yaml, AQUAHOST_SOCKET the daemon's socket; AQUAHOST_HOST__PORT=9000 \
 sets host.port, and so on for all of host, scheduler and leasing; AQUAHOST_RUNTIME_DIR and AQUAHOST_STATE_DIR (its \
-logs) set a second daemon apart; NO_COLOR turns colours off.
+logs and keys) set a second daemon apart; NO_COLOR turns colours off.
 """
 
 

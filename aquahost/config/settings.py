@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from aquahost.config.names import LONGEST_NAME, NAME_PATTERN
 from aquahost.units import MIB, parse_bytes, parse_seconds
 
 
@@ -53,9 +54,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, json_schema_ex
 Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra=_HOSTS)]
 Rate = Annotated[float, Field(gt=0, description="bytes per second")]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*$"
-"""Names of models and tenants; they stand in URLs and in file names."""
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 
 
 class _Settings(BaseModel):
@@ -113,7 +112,15 @@ class HostSettings(_Settings):
     max_restarts: int = Field(default=5, ge=0)
     """Crashes in a row after which a model is failed."""
     admin_key: str | None = Field(default=None, min_length=8)
-    """Key for control routes over TCP; without it they answer on the Unix socket alone."""
+    """Key for control routes over TCP, beside those of `aquahost keys add --admin`; without any they answer on the Unix
+    socket alone."""
+    tls_cert: str | None = None
+    """PEM file of the certificate, and of those between it and its root: with it the port speaks https. A relative path
+    is one from the folder of models.yaml."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key, without a password; the default is tls_cert itself."""
+    log_prompts: bool = False
+    """Write what users ask into the daemon's log. Without it no text of a prompt or of a reply is in any log."""
 
 
 class Policy(StrEnum):
@@ -167,6 +174,8 @@ class TenantSettings(_Settings):
     """Bearer token of the HTTP API."""
     weight: float = Field(default=1.0, gt=0, le=1e6)
     """Share of a model that is fought over, in proportion to others' weights."""
+    models: tuple[Name, ...] | None = None
+    """Those that it may use and see; null means all."""
 
 
 class ToySettings(_Settings):
@@ -273,6 +282,6 @@ class Settings(_Settings):
     scheduler: SchedulerSettings = SchedulerSettings()
     leasing: LeasingSettings = LeasingSettings()
     tenants: dict[Name, TenantSettings] = {}
-    """By name. Without tenants the API takes any key, or none."""
+    """By name. Without tenants, and without keys of `aquahost keys add`, the API takes any key, or none."""
     models: dict[Name, ModelSettings] = {}
     """By the name that clients ask for."""

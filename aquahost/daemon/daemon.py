@@ -31,6 +31,7 @@ from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
 from aquahost.errors import ModelUnavailableError, StartError
 from aquahost.events import Event, EventKind
+from aquahost.keys.keyring import Keyring
 from aquahost.messages.figures import LendingFigures
 from aquahost.messages.memory import MemoryReport
 from aquahost.messages.prompts import Request
@@ -62,10 +63,12 @@ class Daemon:
         find_links: FindLinks | None = None,
         step_times: Mapping[str, StepTimes] | None = None,
         plan_gpus: PlanGpus | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured before, by name.
-        `plan_gpus` is asked once, before models are loaded."""
+        `plan_gpus` is asked once, before models are loaded. Without `keyring`, keys are those of `settings`."""
         self.settings = settings
+        self.keyring = keyring if keyring is not None else Keyring(settings)
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
@@ -89,7 +92,7 @@ class Daemon:
             idle=self._on_idle,
             events=self._events,
             clock=clock,
-            weights={name: tenant.weight for name, tenant in settings.tenants.items()},
+            weights=self.keyring.weights,
         )
         self._supervisor = Supervisor(
             self._models,
@@ -97,8 +100,7 @@ class Daemon:
             endpoint=self._link.endpoint,
             run_dir=run_dir,
             driver=worker_driver,
-            scheduler=settings.scheduler,
-            leasing=settings.leasing,
+            settings=settings,
             lends=find_links is not None and settings.leasing.enabled,
             threads=worker_threads(settings),
             send=self._link.send,

@@ -11,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from aquahost.errors import StartError
+from aquahost.log_privacy import PrivateFormatter
 
 MOST_BYTES = 8 << 20
 KEPT_FILES = 2
@@ -18,8 +19,10 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @contextmanager
-def logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path, *, log_prompts: bool = False) -> Iterator[None]:
     """Log to `path` and to standard error while the context lasts. Raises StartError if that cannot be.
+
+    With `log_prompts` also what errors say that a prompt caused.
 
     AQUAHOST_LOG_LEVEL sets how much (DEBUG, INFO, WARNING, ERROR).
     """
@@ -33,11 +36,13 @@ def logging_to(path: Path) -> Iterator[None]:
         raise StartError(
             f"cannot write the log {path}: {error.strerror}; set AQUAHOST_LOG_DIR to a folder of your own"
         ) from error
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    file.setFormatter(PrivateFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", log_prompts=log_prompts))
     handlers: list[logging.Handler] = [file]
     if not _is_stderr(path):
         terminal = logging.StreamHandler(sys.stderr)
-        terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        terminal.setFormatter(
+            PrivateFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S", log_prompts=log_prompts)
+        )
         handlers.append(terminal)
     root = logging.getLogger()
     level_before = root.level

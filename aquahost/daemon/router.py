@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -19,11 +18,11 @@ from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.tenant_totals import TenantTotals
+from aquahost.daemon.unknown_model import unknown_model
 from aquahost.errors import (
     InvalidRequestError,
     ModelUnavailableError,
     QueueFullError,
-    UnknownModelError,
     UnknownPromptError,
 )
 from aquahost.events import EventKind
@@ -73,9 +72,9 @@ class Router:
         clock: Clock,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """`weights`: the shares of tenants, by name; 1 for any other."""
+        """`weights`: the shares of tenants, by name; 1 for any other. It may change."""
         self._models = models
-        self._weights = weights or {}
+        self._weights = weights if weights is not None else {}
         self.tenants = TenantTotals(self._weights)
         self.first_tokens = FirstTokens()
         self._send = send
@@ -92,9 +91,7 @@ class Router:
         """The model of that name. Raises UnknownModelError naming the nearest one."""
         model = self._models.get(name)
         if model is None:
-            near = difflib.get_close_matches(name, self._models, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self._models) or 'none'}"
-            raise UnknownModelError(f"no model {name!r}{hint}", param="model", code="model_not_found")
+            raise unknown_model(name, self._models)
         return model
 
     def submit(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aquahost.clock import Clock
-from aquahost.config.settings import LeasingSettings, SchedulerSettings
+from aquahost.config.settings import Settings
 from aquahost.daemon.endings import gone
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch
@@ -75,8 +75,7 @@ class Supervisor:
         endpoint: str,
         run_dir: Path,
         driver: DriverSpec,
-        scheduler: SchedulerSettings,
-        leasing: LeasingSettings,
+        settings: Settings,
         lends: bool,
         threads: int,
         send: Callable[[int, ToWorker], bool],
@@ -89,13 +88,13 @@ class Supervisor:
         self._endpoint = endpoint
         self._run_dir = run_dir
         self._driver = driver
-        self._scheduler = scheduler.model_dump(mode="json")
-        self._leasing = leasing
+        self._scheduler = settings.scheduler.model_dump(mode="json")
+        self._leasing = leasing = settings.leasing
         self.lends = lends
         """Whether workers begun from now on may borrow and lend."""
         self.links_known = asyncio.Event()
         """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
-        self._threads = threads
+        self._threads, self._log_prompts = threads, settings.host.log_prompts
         self._send = send
         self._prompts = prompts
         self._events = events
@@ -266,6 +265,7 @@ class Supervisor:
             scheduler=self._scheduler,
             step_times=model.step_times,
             leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),
+            log_prompts=self._log_prompts,
         )
 
     # -- watching ----------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 
 import torch
 
@@ -17,6 +16,7 @@ from aquahost.engines.parking import Parking
 from aquahost.engines.random_state import RandomState
 from aquahost.engines.workspace import NoRoomError, Workspace
 from aquahost.errors import InvalidRequestError, RequestError
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.memory import LeaseGranted, LeaseReturned, MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
@@ -286,5 +286,5 @@ class GatedEngine:
     def _describe_and_log(prompt_id: str, error: Exception) -> ErrorDetail:
         detail = describe_failure(error)
         if detail.status >= 500:
-            logger.error("prompt %s failed: %s", prompt_id, "".join(traceback.format_exception(error)))
+            logger.error("prompt %s failed", prompt_id, exc_info=error, extra=OF_PROMPT)
         return detail

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-from aquahost.config.settings import NAME_PATTERN, Kind, ModelSettings
+from aquahost.config.names import NAME_PATTERN
+from aquahost.config.settings import Kind, ModelSettings
 from aquahost.errors import ConfigError
 from aquahost.traces.trace import Trace, TracePrompt, in_order, kv_room
 

@@ -75,6 +75,13 @@ def test_the_doctor_leaves_the_driver_and_torch_to_others() -> None:
     assert "aquahost.cli.doctor.shown" in modules
 
 
+def test_keys_are_made_and_listed_without_daemon_and_settings() -> None:
+    code, modules = modules_after(["keys", "list", "-q"])
+    assert code == 0
+    assert "aquahost.keys.key_file" in modules
+    assert not modules & (FORBIDDEN | {"httpx"})
+
+
 def test_help_imports_no_command_and_no_client() -> None:
     _, modules = modules_after(["--help"])
     light = {"main", "lazy", "exits", "output", "surroundings"}

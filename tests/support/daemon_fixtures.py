@@ -192,9 +192,9 @@ def _is_of(file: Path, pid: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Wait until the condition holds, outside an event loop."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline_s, "what was waited for did not come"
         time.sleep(0.005)

@@ -11,6 +11,7 @@ from aquahost.config.settings import Settings
 from aquahost.daemon.reply_so_far import ReplySoFar
 from aquahost.errors import InvalidRequestError, UnknownModelError, UnknownPromptError
 from aquahost.events import Event, EventKind
+from aquahost.keys.keyring import Keyring
 from aquahost.messages.figures import LendingFigures
 from aquahost.messages.prompts import (
     Accepted,
@@ -101,6 +102,7 @@ class FakeDaemon:
 
     def __init__(self, settings: Settings | None = None, script: Script | None = None, *, max_queue: int = 256) -> None:
         self.settings = settings or fake_settings(max_queue)
+        self.keyring = Keyring(self.settings)
         self.script = script or answer
         self.refuse: Exception | None = None
         """Raised by `submit`."""
