@@ -21,14 +21,16 @@ import uvloop
 
 from aquahost import __version__
 from aquahost.api.app import build_app
-from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.api.bounded_protocol import bounded_protocol
+from aquahost.api.connection_limits import ConnectionLimits
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.link_probe import probe_links
-from aquahost.daemon.listeners import listen_tcp, listen_unix
+from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
 from aquahost.daemon.log_setup import logging_to
+from aquahost.daemon.open_files import raise_open_files, room_for_connections
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
@@ -70,6 +72,7 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
         stack.callback(folder.close)
         socket_path = paths.socket_path()
         listeners = [stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))]
+        notice_dead_clients(listeners[0], settings.host.unread_timeout_s)
         listeners.append(stack.enter_context(listen_unix(socket_path)))
         stack.callback(socket_path.unlink, missing_ok=True)
         warn_of_strangers(settings)
@@ -178,9 +181,12 @@ class _HttpServer(uvicorn.Server):
 
 def _http_config(daemon: Daemon) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    host = daemon.settings.host
+    limits = ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files()))
     return uvicorn.Config(
         build_app(daemon),
-        http=ApiHttpProtocol,
+        http=bounded_protocol(limits),
+        timeout_keep_alive=math.ceil(host.idle_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from aquahost.api.auth import Gatekeeper
 from aquahost.api.body import read_model
 from aquahost.api.contract import Daemon
+from aquahost.api.rate_limits import RateLimits
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,9 +22,11 @@ class Front:
 
     daemon: Daemon
     gate: Gatekeeper
+    rates: RateLimits
     max_body_bytes: int
 
     async def admit(self, request: Request, model: type[M]) -> tuple[str, M]:
-        """Who asks, and what; raises RequestError. A stranger's body is not read."""
+        """Who asks, and what; raises RequestError. A stranger's body is not read, nor one too many of a tenant's."""
         tenant = self.gate.tenant(request.scope)
+        self.rates.of(tenant).spend_request()
         return tenant, await read_model(request, model, self.max_body_bytes)
