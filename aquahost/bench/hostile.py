@@ -20,9 +20,9 @@ _MODELS = """models:
   toy: {kind: toy, toy: {load_s: 0, step_s: 10ms}}
   flood: {kind: toy, toy: {load_s: 0, step_s: 50ms}}
 """
-_CLIENTS = 4
+_CLIENTS = 8
 _TOKENS = 8
-_PAUSE_S = 0.05
+_PAUSE_S = 0.02
 _ROUNDS = 5
 _WINDOW_S = 5.0
 _MOST = 1.2

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 _DRIP_S = 1.0
 _AGAIN_S = 1.0
 """After which whoever was put out comes back."""
+_SETTLE_S = 3.0
+"""Until all is as it stays, with every buffer full."""
 _AT_ONCE = 50
 """Of the clients that connect at the same time, while they begin."""
 _SMALL_BUFFER_BYTES = 4096
@@ -57,6 +59,7 @@ async def _be_hostile(kind: Kind, port: int) -> None:
     begun = [asyncio.Event() for _ in range(kind.clients)]
     clients = [asyncio.create_task(_client(kind, port, at_once, event)) for event in begun]
     await asyncio.gather(*(event.wait() for event in begun))
+    await asyncio.sleep(_SETTLE_S)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
