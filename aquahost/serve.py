@@ -22,15 +22,17 @@ from fastapi import FastAPI
 
 from aquahost import __version__
 from aquahost.api.app import build_app
-from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.api.bounded_protocol import bounded_protocol
+from aquahost.api.connection_limits import ConnectionLimits
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.exposure import refuse_strangers
 from aquahost.daemon.link_probe import probe_links
-from aquahost.daemon.listeners import listen_tcp, listen_unix
+from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
 from aquahost.daemon.log_setup import logging_to
+from aquahost.daemon.open_files import raise_open_files, room_for_connections
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
@@ -78,10 +80,9 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
         socket_path = paths.socket_path()
-        listeners = (
-            stack.enter_context(listen_tcp(settings.host.listen, settings.host.port)),
-            stack.enter_context(listen_unix(socket_path)),
-        )
+        port = stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))
+        notice_dead_clients(port, settings.host.unread_timeout_s)
+        listeners = (port, stack.enter_context(listen_unix(socket_path)))
         stack.callback(socket_path.unlink, missing_ok=True)
         driver, driver_spec = _open_driver(settings.host, folder.run_dir)
         monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
@@ -136,7 +137,7 @@ async def _run(
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
         keyring=keyring,
     )
-    servers = HttpServers(functools.partial(_http_config, build_app(daemon)), *listeners, tls)
+    servers = HttpServers(functools.partial(_http_config, build_app(daemon), settings.host), *listeners, tls)
     _stop_on_signals(daemon)
     await daemon.start()
     drain_s = 0.0
@@ -154,11 +155,13 @@ async def _run(
     logger.info("stopped")
 
 
-def _http_config(app: FastAPI) -> uvicorn.Config:
+def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    limits = ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files()))
     return uvicorn.Config(
         app,
-        http=ApiHttpProtocol,
+        http=bounded_protocol(limits),
+        timeout_keep_alive=math.ceil(host.idle_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -23,6 +23,7 @@ from aquahost.api.metrics import add_metrics_route
 from aquahost.api.models import add_model_routes
 from aquahost.api.openapi import install_openapi
 from aquahost.api.prompts import ClientGoneError
+from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
 
 _TAGS = [
@@ -51,7 +52,12 @@ def build_app(daemon: Daemon) -> FastAPI:
         },
     )
     settings = daemon.settings
-    front = Front(daemon=daemon, gate=Gatekeeper(settings, daemon.keyring), max_body_bytes=settings.host.max_body_bytes)
+    front = Front(
+        daemon=daemon,
+        gate=Gatekeeper(settings, daemon.keyring),
+        rates=RateLimits(settings.tenants, SystemClock()),
+        max_body_bytes=settings.host.max_body_bytes,
+    )
     app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)

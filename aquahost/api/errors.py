@@ -73,6 +73,17 @@ class CancelledPromptError(RequestError):
     type = "cancelled_error"
 
 
+class RateLimitedError(RequestError):
+    """The tenant has used up what it may use in a minute (429); `headers` tell how it stands."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str]) -> None:
+        super().__init__(message, code="rate_limit_exceeded", retry_after_s=retry_after_s)
+        self.headers = headers
+
+
 def failed_prompt(detail: ErrorDetail | None) -> RequestError:
     """The error of a prompt that ended with Finished(ERROR)."""
     detail = detail or ErrorDetail(message="the prompt failed; see `aquahost logs`")
@@ -102,6 +113,8 @@ def error_body(error: RequestError) -> bytes:
 def error_response(error: RequestError, more: Mapping[str, str] | None = None) -> Response:
     """The error as an HTTP reply, with `more` headers."""
     headers = dict(more or {})
+    if isinstance(error, RateLimitedError):
+        headers |= error.headers
     if error.queue_length is not None:
         headers["x-aquahost-queue-length"] = str(error.queue_length)
     if error.retry_after_s is not None:

@@ -12,6 +12,7 @@ from aquahost.api.auth import Gatekeeper
 from aquahost.api.body import read_model
 from aquahost.api.contract import Daemon
 from aquahost.api.fields import PromptBody
+from aquahost.api.rate_limits import RateLimits
 from aquahost.daemon.unknown_model import unknown_model
 from aquahost.keys.keyring import Holder
 
@@ -25,12 +26,14 @@ class Front:
 
     daemon: Daemon
     gate: Gatekeeper
+    rates: RateLimits
     max_body_bytes: int
 
     async def admit(self, request: Request, model: type[M]) -> tuple[str, M]:
-        """Who asks, and what; raises RequestError, also for a model that is not theirs. A stranger's body is not
-        read."""
+        """Who asks, and what; raises RequestError, also for a model that is not theirs. A stranger's body is not read,
+        nor one too many of a tenant's."""
         holder = self.gate.holder(request.scope)
+        self.rates.of(holder.tenant).spend_request()
         body = await read_model(request, model, self.max_body_bytes)
         self.require_model(holder, body.model)
         if self.daemon.settings.host.log_prompts:

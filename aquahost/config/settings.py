@@ -105,6 +105,16 @@ class HostSettings(_Settings):
     """torch threads of all workers together; 0 means one a core."""
     max_body_bytes: Bytes = 8 * MIB
     """A larger request body is answered with 413."""
+    max_connections: int = Field(default=16384, ge=1)
+    """Connections beyond which TCP clients are answered with 503; the Unix socket always lets its owner in."""
+    request_timeout_s: Seconds = Field(default=20.0, gt=0)
+    """Time in which a request's head must come; a body must not pause for longer, nor come slower than 500 bytes/s."""
+    idle_timeout_s: Seconds = Field(default=5.0, gt=0)
+    """A connection that has been silent for this long after a reply is closed."""
+    unread_timeout_s: Seconds = Field(default=60.0, gt=0)
+    """A TCP client that reads nothing of its reply for this long is cut off, and its prompts are cancelled."""
+    prompt_timeout_s: Annotated[Seconds, Field(gt=0)] | None = 3600.0
+    """A prompt that has not ended by then is failed. null sets no limit."""
     heartbeat_timeout_s: Seconds = Field(default=15.0, ge=2)
     """A worker silent for this long is killed and restarted; it gives a sign of life twice a second."""
     step_timeout_s: Seconds = Field(default=300.0, ge=0.1)
@@ -176,6 +186,12 @@ class TenantSettings(_Settings):
     """Share of a model that is fought over, in proportion to others' weights."""
     models: tuple[Name, ...] | None = None
     """Those that it may use and see; null means all."""
+    max_queue: int | None = Field(default=None, ge=1)
+    """Live prompts over all models beyond which new ones are answered with 429; null leaves it to the models."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests beyond which more are answered with 429, until there is room in the minute; null sets no limit."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens of input and output, likewise."""
 
 
 class ToySettings(_Settings):

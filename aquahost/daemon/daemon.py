@@ -22,6 +22,8 @@ from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
 from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.prompt_time_limit import PromptTimeLimit
+from aquahost.daemon.queue_bounds import queue_bounds
 from aquahost.daemon.recent_work import flow_views
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.router import Router
@@ -72,8 +74,7 @@ class Daemon:
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
-        self._log_dir = log_dir
-        self._driver_name = driver_name
+        self._log_dir, self._driver_name = log_dir, driver_name
         self._clock, self._plan_gpus = clock, plan_gpus
         self._started_s = clock.now_s()
         self._drain_until_s = float("inf")
@@ -93,7 +94,9 @@ class Daemon:
             events=self._events,
             clock=clock,
             weights=self.keyring.weights,
+            bounds=queue_bounds(settings),
         )
+        self._time_limit = PromptTimeLimit(self._router, settings.host.prompt_timeout_s)
         self._supervisor = Supervisor(
             self._models,
             gpus=self._gpus,
@@ -121,6 +124,7 @@ class Daemon:
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
         await self._supervisor.start()
+        self._time_limit.begin()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
         self._links.begin()
         await advise(self._models, self._plan_gpus, self._gpus.readings, self._events)
@@ -142,6 +146,7 @@ class Daemon:
             self._stir.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), min(left_s, LONGEST_WAIT_S))
+        await self._time_limit.close()
         await self._links.close()
         await self._supervisor.close()
         self._link.close()
@@ -245,7 +250,12 @@ class Daemon:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        faults = [*self._link.faults, *self._supervisor.faults, *self._supervisor.lending.faults]
+        faults = [
+            *self._time_limit.faults,
+            *self._link.faults,
+            *self._supervisor.faults,
+            *self._supervisor.lending.faults,
+        ]
         return [*faults, *(problem for problem in problems if problem)]
 
     def readiness(self) -> list[str]:

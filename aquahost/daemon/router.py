@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 
 from aquahost.clock import Clock
 from aquahost.config.settings import Kind
-from aquahost.daemon.endings import event_of, guilty, not_sent, unavailable
+from aquahost.daemon.endings import event_of, guilty, not_sent, overdue, unavailable
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.queue_bounds import QueueBounds
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.tenant_totals import TenantTotals
@@ -22,7 +23,6 @@ from aquahost.daemon.unknown_model import unknown_model
 from aquahost.errors import (
     InvalidRequestError,
     ModelUnavailableError,
-    QueueFullError,
     UnknownPromptError,
 )
 from aquahost.events import EventKind
@@ -71,10 +71,12 @@ class Router:
         events: EventLog,
         clock: Clock,
         weights: Mapping[str, float] | None = None,
+        bounds: QueueBounds | None = None,
     ) -> None:
-        """`weights`: the shares of tenants, by name; 1 for any other. It may change."""
+        """`weights`: the shares of tenants, by name; 1 for any other. It may change. `bounds`: of tenants' queues."""
         self._models = models
         self._weights = weights if weights is not None else {}
+        self._bounds = bounds or QueueBounds({})
         self.tenants = TenantTotals(self._weights)
         self.first_tokens = FirstTokens()
         self._send = send
@@ -107,13 +109,7 @@ class Router:
             raise InvalidRequestError(f"the model {name!r} makes {makes}; use the route for that", param="model")
         worker_id = self._ready_worker(model)
         now_s = self._clock.now_s()
-        if len(model.prompts) >= model.settings.max_queue:
-            raise QueueFullError(
-                f"the queue of {name!r} is full ({len(model.prompts)} prompts); try again later",
-                code="queue_full",
-                retry_after_s=model.completions.retry_after_s(now_s),
-                queue_length=len(model.prompts),
-            )
+        self._bounds.admit(model, tenant, now_s)
         prompt = Prompt(
             id=secrets.token_hex(6),
             model=name,
@@ -127,6 +123,7 @@ class Router:
         live = LivePrompt(prompt, stream, Notices() if notices else None)
         self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
+        self._bounds.joined(tenant)
         if notices:
             self._told[prompt.id] = live
         self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
@@ -209,6 +206,14 @@ class Router:
         for live in list(model.prompts.values()):
             self._drop(live, Finished(prompt_id=live.id, reason=FinishReason.ERROR, error=error))
 
+    def end_overdue(self, timeout_s: float) -> None:
+        """Fail the prompts that have been live for `timeout_s`."""
+        while self._prompts:
+            oldest = next(iter(self._prompts.values()))
+            if self._clock.now_s() - oldest.created_s < timeout_s:
+                return
+            self._drop(oldest, overdue(oldest.id, timeout_s))
+
     def close(self, message: str, code: str) -> None:
         """Refuse prompts from now on, with 503 and this message; the live ones go on."""
         self._closed = message, code
@@ -268,7 +273,9 @@ class Router:
         del self._prompts[live.id], model.prompts[live.id]
         self._told.pop(live.id, None)
         model.stranded.discard(live.id)
-        if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
+        completed = finished.reason in (FinishReason.STOP, FinishReason.LENGTH)
+        self._bounds.left(live.tenant, now_s, completed=completed)
+        if completed:
             model.completions.note(now_s)
         live.stream.feed(finished)
         live.end(finished)
