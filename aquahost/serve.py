@@ -11,7 +11,6 @@ import ipaddress
 import logging
 import math
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,11 +24,14 @@ from aquahost.api.http_protocol import ApiHttpProtocol
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
+from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.journal import Journal
 from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
+from aquahost.daemon.signals import Signals
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
@@ -50,22 +52,20 @@ from aquahost_cuda.driver import (
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 30.0
-"""How long live prompts may go on after the first SIGTERM or Ctrl-C; the second ends them at once."""
 CLOSE_S = 3
 """How long HTTP connections may take to close once every prompt has ended."""
 
 OnReady = Callable[[DaemonInfo], None]
 
 
-def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
+def serve(settings: Settings, *, source: SettingsSource | None = None, on_ready: OnReady | None = None) -> int:
     """Run a daemon until it is asked to stop (by a signal or by the API); returns the exit status.
 
-    `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
-    daemon cannot start.
+    `source` is where the settings came from, for reloads. `on_ready` is told once the API answers; the models may
+    still be loading. Raises StartError, one line, if the daemon cannot start.
     """
     log_path = paths.log_file(None)
-    with logging_to(log_path), contextlib.ExitStack() as stack:
+    with logging_to(log_path, settings.host.log_format), contextlib.ExitStack() as stack:
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
         socket_path = paths.socket_path()
@@ -73,6 +73,8 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
         listeners.append(stack.enter_context(listen_unix(socket_path)))
         stack.callback(socket_path.unlink, missing_ok=True)
         warn_of_strangers(settings)
+        if source is not None:
+            source.check = warn_of_strangers
         driver, driver_spec = _open_driver(settings.host, folder.run_dir)
         monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
         info = DaemonInfo(
@@ -94,7 +96,9 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
                 on_ready(info)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce))
+            runner.run(
+                _run(settings, source, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce)
+            )
         return 0
 
 
@@ -115,6 +119,7 @@ def warn_of_strangers(settings: Settings) -> None:
 
 async def _run(
     settings: Settings,
+    source: SettingsSource | None,
     run_dir: Path,
     log_dir: Path,
     driver_spec: DriverSpec,
@@ -134,9 +139,12 @@ async def _run(
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
+        source=source,
     )
     server = _HttpServer(_http_config(daemon))
-    _stop_on_signals(daemon)
+    signals = Signals(daemon)
+    signals.listen()
+    journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
     await daemon.start()
     serving = asyncio.create_task(server.serve(sockets=listeners))
     serving.add_done_callback(lambda _: daemon.request_shutdown(0.0))
@@ -144,6 +152,7 @@ async def _run(
     try:
         await server.begun.wait()
         announce()
+        signals.serving()
         # What was imported lives as long as the process; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -153,6 +162,7 @@ async def _run(
         await daemon.stop(drain_s)
         server.should_exit = True
         await serving
+        await journal
     logger.info("stopped")
 
 
@@ -190,19 +200,6 @@ def _http_config(daemon: Daemon) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=CLOSE_S,
     )
-
-
-def _stop_on_signals(daemon: Daemon) -> None:
-    """The first signal drains, the second one ends."""
-
-    def stop() -> None:
-        again = daemon.shutdown_requested.is_set()
-        logger.info("stopping now" if again else f"stopping; live prompts have {DRAIN_S:.0f} s to end")
-        daemon.request_shutdown(0.0 if again else DRAIN_S)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]:

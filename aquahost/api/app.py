@@ -52,6 +52,7 @@ def build_app(daemon: Daemon) -> FastAPI:
     )
     settings = daemon.settings
     front = Front(daemon=daemon, gate=Gatekeeper(settings), max_body_bytes=settings.host.max_body_bytes)
+    daemon.configuration.watchers.append(front.gate.renew)
     app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)

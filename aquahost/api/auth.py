@@ -31,6 +31,10 @@ class Gatekeeper:
     """Checks keys, in time that does not depend on how much of a key is right."""
 
     def __init__(self, settings: Settings) -> None:
+        self.renew(settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
         self._tenants = {name: tenant.key.encode() for name, tenant in settings.tenants.items()}
         self._listen = settings.host.listen.lower()
         self._admin_key = settings.host.admin_key.encode() if settings.host.admin_key else None

@@ -114,6 +114,11 @@ class HostSettings(_Settings):
     """Crashes in a row after which a model is failed."""
     admin_key: str | None = Field(default=None, min_length=8)
     """Key for control routes over TCP; without it they answer on the Unix socket alone."""
+    drain_s: Seconds = 30.0
+    """How long live prompts may go on once the daemon is to end (by a signal, or `aquahost down`), or their model is
+    taken away by a reload."""
+    log_format: Literal["text", "json"] = "text"
+    """Of the logs of daemon and workers; "json" is one object a line, with the prompt's id where there is one."""
 
 
 class Policy(StrEnum):

@@ -51,6 +51,7 @@ class LivePrompt:
         "interruptions",
         "is_accepted",
         "kind",
+        "last_s",
         "model",
         "reply",
         "stream",
@@ -91,6 +92,8 @@ class LivePrompt:
         self._steps: int | None = None
         self.first_s: float | None = None
         """Seconds from acceptance to the first token or step; None before that."""
+        self.last_s: float | None = None
+        """When the last token, or the first step, came; None before that."""
 
     def note(self, output: Output, now_s: float) -> None:
         """Keep count of `output`."""
