@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -13,6 +14,11 @@ class PatientFileHandler(RotatingFileHandler):
     there is room again; then the log says how much is missing."""
 
     _dropped = 0
+
+    def _open(self) -> io.TextIOWrapper:
+        # Without a buffer: it would keep what could not be written, to fail again at every later line and at the end.
+        file = open(self.baseFilename, "ab", buffering=0)  # noqa: SIM115 (the handler closes it)
+        return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, if possible."""
