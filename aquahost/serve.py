@@ -32,6 +32,7 @@ from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.signals import Signals
+from aquahost.daemon.tracing import PromptTraces
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
@@ -128,6 +129,7 @@ async def _run(
     announce: Callable[[], None],
 ) -> None:
     gpu_name, step_times = what_is_known(settings, driver_spec, monitor)
+    clock = SystemClock()
     daemon = Daemon(
         settings,
         run_dir=run_dir,
@@ -135,13 +137,17 @@ async def _run(
         driver_name=driver_spec.choice,
         worker_driver=driver_spec,
         read_gpus=monitor.read,
-        clock=SystemClock(),
+        clock=clock,
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
         source=source,
     )
     server = _HttpServer(_http_config(daemon))
+    endpoint = settings.host.otlp_endpoint
+    traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
+    if traces is not None:
+        daemon.tell_ended(traces.ended)
     signals = Signals(daemon)
     signals.listen()
     journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
@@ -163,6 +169,8 @@ async def _run(
         server.should_exit = True
         await serving
         await journal
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
     logger.info("stopped")
 
 

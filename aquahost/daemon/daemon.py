@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import zmq
@@ -21,6 +21,7 @@ from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
+from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.recent_work import flow_views
@@ -35,7 +36,7 @@ from aquahost.errors import RequestError, StartError
 from aquahost.events import Event, EventKind
 from aquahost.messages.figures import LendingFigures, PromptFigures
 from aquahost.messages.memory import MemoryReport
-from aquahost.messages.prompts import Request
+from aquahost.messages.prompts import FinishReason, Request
 from aquahost.messages.snapshot import SCHEMA_VERSION, Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
 from aquahost.scheduling.slicer import StepTimes
@@ -245,6 +246,10 @@ class Daemon:
     def lending_figures(self) -> LendingFigures:
         """What lending has come to since the start."""
         return self._supervisor.lending.figures(self._models.values())
+
+    def tell_ended(self, tell: Callable[[LivePrompt, FinishReason], None]) -> None:
+        """Have `tell` called with each prompt that has ended."""
+        self._router.counts.tell_ended = tell
 
     def prompt_figures(self) -> PromptFigures:
         """What prompts have come to since the start."""

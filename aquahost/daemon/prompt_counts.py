@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from aquahost.daemon.histogram import Histogram
 from aquahost.daemon.live_prompt import LivePrompt
@@ -38,6 +39,8 @@ class PromptCounts:
     def __init__(self) -> None:
         self._models: dict[str, _Counts] = {}
         self._refused: Counter[tuple[str, int]] = Counter()
+        self.tell_ended: Callable[[LivePrompt, FinishReason], None] | None = None
+        """Told of each prompt that has ended, where someone traces them."""
 
     def produced(self, live: LivePrompt, output: Output, now_s: float) -> None:
         """A prompt has put out `output`, which it has taken note of."""
@@ -55,12 +58,14 @@ class PromptCounts:
             self._of(live.model).first_token.add(now_s - live.created_s)
             live.last_s = now_s
 
-    def ended(self, prompt: PromptView, reason: FinishReason) -> None:
-        """A prompt has ended, and this is the last of it."""
+    def ended(self, live: LivePrompt, prompt: PromptView, reason: FinishReason) -> None:
+        """A prompt has ended, and `prompt` is the last of it."""
         counts = self._of(prompt.model)
         counts.ended[reason] += 1
         counts.input_tokens += prompt.input_tokens
         counts.whole.add(prompt.age_s)
+        if self.tell_ended is not None:
+            self.tell_ended(live, reason)
 
     def refused(self, model: str, status: int) -> None:
         """A prompt was not taken. `model`: one that is hosted, or "", since strangers may ask for any name."""

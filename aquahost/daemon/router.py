@@ -287,7 +287,7 @@ class Router:
         live.end(finished)
         view = live.view(now_s)
         self.tenants.ended(view)
-        self.counts.ended(view, finished.reason)
+        self.counts.ended(live, view, finished.reason)
         kind, what = event_of(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)

@@ -38,7 +38,7 @@ def counted(*outputs: tuple[float, Output]) -> PromptCounts:
     for now_s, output in outputs:
         prompt.note(output, now_s)
         counts.produced(prompt, output, now_s)
-    counts.ended(prompt.view(outputs[-1][0]), FinishReason.STOP)
+    counts.ended(prompt, prompt.view(outputs[-1][0]), FinishReason.STOP)
     return counts
 
 
