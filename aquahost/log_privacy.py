@@ -16,18 +16,25 @@ _OF_REQUESTS = "uvicorn.error"
 class PrivateFormatter(logging.Formatter):
     """Writes of such a record's error what it is and where it came up, but not what it says, unless asked to."""
 
-    def __init__(self, form: str, times: str | None = None, *, log_prompts: bool) -> None:
+    def __init__(self, form: str | None = None, times: str | None = None, *, log_prompts: bool) -> None:
         """`form` and `times` as `logging.Formatter` takes them."""
         super().__init__(form, times)
         self._log_prompts = log_prompts
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
-        of_prompt = getattr(record, "of_prompt", False) or record.name == _OF_REQUESTS
-        if record.exc_info and of_prompt and not self._log_prompts:
-            error = record.exc_info[1]
-            record.exc_text = None if error is None else wordless(error)  # used as it is by all formatters after us
+        if record.exc_info:
+            record.exc_text = self.exception(record)  # used as it is by all formatters after us
         return super().format(record)
+
+    def exception(self, record: logging.LogRecord) -> str:
+        """What there is to say of the record's error."""
+        assert record.exc_info is not None
+        of_prompt = getattr(record, "of_prompt", False) or record.name == _OF_REQUESTS
+        error = record.exc_info[1]
+        if error is None or self._log_prompts or not of_prompt:
+            return self.formatException(record.exc_info)
+        return wordless(error)
 
 
 def wordless(error: BaseException) -> str:

@@ -10,7 +10,6 @@ import gc
 import logging
 import math
 import os
-import signal
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -27,13 +26,17 @@ from aquahost.api.connection_limits import ConnectionLimits
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
+from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.exposure import refuse_strangers
+from aquahost.daemon.journal import Journal
 from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.open_files import raise_open_files, room_for_connections
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
+from aquahost.daemon.signals import Signals
+from aquahost.daemon.tracing import PromptTraces
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
 from aquahost.http_server import HttpServers, tls_context
@@ -58,25 +61,24 @@ from aquahost_cuda.driver import (
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 30.0
-"""How long live prompts may go on after the first SIGTERM or Ctrl-C; the second ends them at once."""
 CLOSE_S = 3
 """How long HTTP connections may take to close once every prompt has ended."""
 
 OnReady = Callable[[DaemonInfo], None]
 
 
-def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
+def serve(settings: Settings, *, source: SettingsSource | None = None, on_ready: OnReady | None = None) -> int:
     """Run a daemon until it is asked to stop (by a signal or by the API); returns the exit status.
 
-    `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
-    daemon cannot start, and ConfigError if its keys cannot be read.
+    `source` is where the settings came from, for reloads. `on_ready` is told once the API answers; the models may
+    still be loading. Raises StartError, one line, if the daemon cannot start, and ConfigError if its keys cannot be
+    read.
     """
-    log_path = paths.log_file(None)
-    with logging_to(log_path, log_prompts=settings.host.log_prompts), contextlib.ExitStack() as stack:
+    log_path, host = paths.log_file(None), settings.host
+    with logging_to(log_path, host.log_format, log_prompts=host.log_prompts), contextlib.ExitStack() as stack:
         keyring = Keyring(settings, KeyFile(paths.keys_file()), LastUsed(paths.keys_used_dir()))
-        refuse_strangers(settings.host.listen, keyed=keyring.required)
-        tls = tls_context(settings.host.tls_cert, settings.host.tls_key)
+        refuse_strangers(host.listen, keyed=keyring.required)
+        tls = tls_context(host.tls_cert, host.tls_key)
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
         socket_path = paths.socket_path()
@@ -107,13 +109,25 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(
-                _run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, tls, keyring, announce)
+                _run(
+                    settings,
+                    source,
+                    folder.run_dir,
+                    log_path.parent,
+                    driver_spec,
+                    monitor,
+                    listeners,
+                    tls,
+                    keyring,
+                    announce,
+                )
             )
         return 0
 
 
 async def _run(
     settings: Settings,
+    source: SettingsSource | None,
     run_dir: Path,
     log_dir: Path,
     driver_spec: DriverSpec,
@@ -124,6 +138,7 @@ async def _run(
     announce: Callable[[], None],
 ) -> None:
     gpu_name, step_times = what_is_known(settings, driver_spec, monitor)
+    clock = SystemClock()
     daemon = Daemon(
         settings,
         run_dir=run_dir,
@@ -131,19 +146,27 @@ async def _run(
         driver_name=driver_spec.choice,
         worker_driver=driver_spec,
         read_gpus=monitor.read,
-        clock=SystemClock(),
+        clock=clock,
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
         keyring=keyring,
+        source=source,
     )
     servers = HttpServers(functools.partial(_http_config, build_app(daemon), settings.host), *listeners, tls)
-    _stop_on_signals(daemon)
+    endpoint = settings.host.otlp_endpoint
+    traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
+    if traces is not None:
+        daemon.tell_ended(traces.ended)
+    signals = Signals(daemon)
+    signals.listen()
+    journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
     await daemon.start()
     drain_s = 0.0
     try:
         await servers.begin(lambda: daemon.request_shutdown(0.0))
         announce()
+        signals.serving()
         # What was imported lives as long as the process; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -152,6 +175,9 @@ async def _run(
     finally:
         await daemon.stop(drain_s)
         await servers.end()
+        await journal
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
     logger.info("stopped")
 
 
@@ -171,19 +197,6 @@ def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=CLOSE_S,
     )
-
-
-def _stop_on_signals(daemon: Daemon) -> None:
-    """The first signal drains, the second one ends."""
-
-    def stop() -> None:
-        again = daemon.shutdown_requested.is_set()
-        logger.info("stopping now" if again else f"stopping; live prompts have {DRAIN_S:.0f} s to end")
-        daemon.request_shutdown(0.0 if again else DRAIN_S)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]:

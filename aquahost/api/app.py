@@ -58,6 +58,7 @@ def build_app(daemon: Daemon) -> FastAPI:
         rates=RateLimits(settings.tenants, SystemClock()),
         max_body_bytes=settings.host.max_body_bytes,
     )
+    daemon.configuration.watchers.append(lambda changed: front.rates.use(changed.tenants))
     app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)

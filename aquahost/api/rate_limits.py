@@ -92,15 +92,27 @@ class RateLimits:
     """Every tenant's allowance. Who has no limits, and who is no configured tenant, may ask for anything."""
 
     def __init__(self, tenants: Mapping[str, TenantSettings], clock: Clock) -> None:
+        self._clock = clock
         self._free = Allowance(None, None, clock)
+        self._rates: dict[str, tuple[int | None, int | None]] = {}
+        self._of: dict[str, Allowance] = {}
+        self.use(tenants)
+
+    def use(self, tenants: Mapping[str, TenantSettings]) -> None:
+        """Go by these limits from now on. What a tenant has used counts on where its limits are the same."""
+        rates = {name: (tenant.requests_per_minute, tenant.tokens_per_minute) for name, tenant in tenants.items()}
         self._of = {
-            name: Allowance(_bucket(tenant.requests_per_minute, clock), _bucket(tenant.tokens_per_minute, clock), clock)
-            for name, tenant in tenants.items()
+            name: self._of[name] if self._rates.get(name) == rate else self._allowance(*rate)
+            for name, rate in rates.items()
         }
+        self._rates = rates
 
     def of(self, tenant: str) -> Allowance:
         """The tenant's allowance."""
         return self._of.get(tenant, self._free)
+
+    def _allowance(self, requests: int | None, tokens: int | None) -> Allowance:
+        return Allowance(_bucket(requests, self._clock), _bucket(tokens, self._clock), self._clock)
 
 
 def likely_tokens(request: Request) -> int:

@@ -20,6 +20,7 @@ _TOP_HELP = "Watch and steer GPUs, models, leases and prompts, live; also: aquah
 COMMANDS = (
     LazyCommand("up", "aquahost.cli.up:up", "Start the daemon and load its models.", _DAEMON),
     LazyCommand("down", "aquahost.cli.down:down", "Stop the daemon.", _DAEMON),
+    LazyCommand("reload", "aquahost.cli.reload:reload", "Take over a changed models.yaml without a restart.", _DAEMON),
     LazyCommand("status", "aquahost.cli.status:status", "Show daemon, GPUs and models on one screen.", _DAEMON),
     LazyCommand("top", "aquahost.cli.top:top", _TOP_HELP, _DAEMON),
     LazyCommand("tui", "aquahost.cli.top:top", _TOP_HELP, _DAEMON, hidden=True),

@@ -45,7 +45,7 @@ def config_file(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def state_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """What outlives a run: logs, keys, durable jobs."""
+    """What outlives a run: logs, the journal of events, keys, durable jobs."""
     return _override(env, "AQUAHOST_STATE_DIR") or _xdg(env, "XDG_STATE_HOME", platformdirs.user_state_path)
 
 
@@ -62,6 +62,11 @@ def log_name(model: str | None) -> str:
 def log_file(model: str | None, env: Mapping[str, str] = os.environ) -> Path:
     """The log of a model's workers, or of the daemon for None."""
     return log_dir(env) / log_name(model)
+
+
+def journal_file(env: Mapping[str, str] = os.environ) -> Path:
+    """What happened, in this run and in those before it, one event a line."""
+    return state_dir(env) / "events.jsonl"
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:

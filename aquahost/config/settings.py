@@ -131,6 +131,14 @@ class HostSettings(_Settings):
     """PEM file of the certificate's private key, without a password; the default is tls_cert itself."""
     log_prompts: bool = False
     """Write what users ask into the daemon's log. Without it no text of a prompt or of a reply is in any log."""
+    drain_s: Seconds = 30.0
+    """How long live prompts may go on once the daemon is to end (by a signal, or `aquahost down`), or their model is
+    taken away by a reload."""
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    """Where traces of prompts go, like http://127.0.0.1:4318/v1/traces: a collector that takes OTLP over HTTP. Needs
+    `pip install 'aquahost[otel]'`; without it there are none."""
+    log_format: Literal["text", "json"] = "text"
+    """Of the logs of daemon and workers; "json" is one object a line, with the prompt's id where there is one."""
 
 
 class Policy(StrEnum):

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from aquahost.daemon.log_file import PatientFileHandler
 from aquahost.errors import StartError
-from aquahost.log_privacy import PrivateFormatter
+from aquahost.log_format import log_format
 
 MOST_BYTES = 8 << 20
 KEPT_FILES = 2
@@ -19,8 +19,9 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @contextmanager
-def logging_to(path: Path, *, log_prompts: bool = False) -> Iterator[None]:
-    """Log to `path` and to standard error while the context lasts. Raises StartError if that cannot be.
+def logging_to(path: Path, form: str = "text", *, log_prompts: bool = False) -> Iterator[None]:
+    """Log to `path` and to standard error while the context lasts, as host.log_format says. Raises StartError if that
+    cannot be.
 
     With `log_prompts` also what errors say that a prompt caused.
 
@@ -31,18 +32,17 @@ def logging_to(path: Path, *, log_prompts: bool = False) -> Iterator[None]:
         raise StartError(f"AQUAHOST_LOG_LEVEL is {level!r}; use one of {', '.join(LEVELS)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        file = PatientFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StartError(
             f"cannot write the log {path}: {error.strerror}; set AQUAHOST_LOG_DIR to a folder of your own"
         ) from error
-    file.setFormatter(PrivateFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", log_prompts=log_prompts))
+    file.setFormatter(log_format(form, "%(asctime)s %(levelname)-7s %(name)s: %(message)s", log_prompts=log_prompts))
     handlers: list[logging.Handler] = [file]
     if not _is_stderr(path):
         terminal = logging.StreamHandler(sys.stderr)
-        terminal.setFormatter(
-            PrivateFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S", log_prompts=log_prompts)
-        )
+        brief = "%(asctime)s %(levelname)-7s %(message)s"
+        terminal.setFormatter(log_format(form, brief, date="%H:%M:%S", log_prompts=log_prompts))
         handlers.append(terminal)
     root = logging.getLogger()
     level_before = root.level

@@ -23,6 +23,10 @@ class QueueBounds:
         self._live: Counter[str] = Counter()
         self._completions: dict[str, CompletionRate] = {}
 
+    def use(self, settings: Settings) -> None:
+        """Go by the bounds of this models.yaml from now on."""
+        self._of_tenants = _of_tenants(settings)
+
     def admit(self, model: HostedModel, tenant: str, now_s: float) -> None:
         """Pass a prompt that there is room for; raises QueueFullError."""
         live, most = len(model.prompts), model.settings.max_queue
@@ -55,6 +59,8 @@ class QueueBounds:
 
 def queue_bounds(settings: Settings) -> QueueBounds:
     """The bounds that models.yaml names."""
-    return QueueBounds(
-        {name: tenant.max_queue for name, tenant in settings.tenants.items() if tenant.max_queue is not None}
-    )
+    return QueueBounds(_of_tenants(settings))
+
+
+def _of_tenants(settings: Settings) -> dict[str, int]:
+    return {name: tenant.max_queue for name, tenant in settings.tenants.items() if tenant.max_queue is not None}

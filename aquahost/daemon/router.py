@@ -14,6 +14,7 @@ from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
+from aquahost.daemon.prompt_counts import PromptCounts
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.queue_bounds import QueueBounds
 from aquahost.daemon.reply_so_far import Seen
@@ -26,6 +27,7 @@ from aquahost.errors import (
     UnknownPromptError,
 )
 from aquahost.events import EventKind
+from aquahost.log_format import PROMPT_ID
 from aquahost.messages.prompts import (
     Accepted,
     AudioRequest,
@@ -75,10 +77,11 @@ class Router:
     ) -> None:
         """`weights`: the shares of tenants, by name; 1 for any other. It may change. `bounds`: of tenants' queues."""
         self._models = models
-        self._weights = weights if weights is not None else {}
+        self.weights = weights if weights is not None else {}
         self._bounds = bounds or QueueBounds({})
-        self.tenants = TenantTotals(self._weights)
+        self.tenants = TenantTotals(self.weights)
         self.first_tokens = FirstTokens()
+        self.counts = PromptCounts()
         self._send = send
         self._want = want
         self._idle = idle
@@ -87,7 +90,8 @@ class Router:
         self._prompts: dict[str, LivePrompt] = {}
         self._told: dict[str, LivePrompt] = {}
         """Those of them whose readers want to know how they stand."""
-        self._closed: tuple[str, str] | None = None
+        self.refusal: tuple[str, str] | None = None
+        """What prompts and loads are refused with, once they are: message and code."""
 
     def model(self, name: str) -> HostedModel:
         """The model of that name. Raises UnknownModelError naming the nearest one."""
@@ -116,7 +120,7 @@ class Router:
             tenant=tenant,
             request=request,
             created_s=now_s,
-            weight=self._weights.get(tenant, 1.0),
+            weight=self.weights.get(tenant, 1.0),
             priority=priority,
         )
         stream = PromptStream(prompt.id, self.cancel, queue_length=len(model.prompts) + 1)
@@ -156,6 +160,7 @@ class Router:
             live.note(output, now_s)  # after it, since a notice of what it changes must not come first
             if not had_begun and live.first_s is not None:
                 self.first_tokens.note(live.first_s, now_s)
+            self.counts.produced(live, output, now_s)
             if live.interruptions:
                 self._models[live.model].stranded.note(live)
         for model in self._held_back(worker_id):
@@ -216,7 +221,13 @@ class Router:
 
     def close(self, message: str, code: str) -> None:
         """Refuse prompts from now on, with 503 and this message; the live ones go on."""
-        self._closed = message, code
+        self.refusal = message, code
+
+    def check_open(self) -> None:
+        """Raises ModelUnavailableError once prompts are refused."""
+        if self.refusal is not None:
+            message, code = self.refusal
+            raise ModelUnavailableError(message, code=code)
 
     @property
     def live(self) -> int:
@@ -234,9 +245,7 @@ class Router:
         return live
 
     def _ready_worker(self, model: HostedModel) -> int:
-        if self._closed is not None:
-            message, code = self._closed
-            raise ModelUnavailableError(message, code=code)
+        self.check_open()
         if model.state is ModelState.UNLOADED:
             self._want(model.name)
         if model.state is ModelState.READY and model.worker_id is not None and not model.stranded.holds_back:
@@ -254,7 +263,7 @@ class Router:
                 try:
                     self._hand_over(live, model.worker_id)
                 except Exception:  # of one prompt; the others must not be lost with it
-                    logger.exception("prompt %s could not be handed to its worker", live.id)
+                    logger.exception("prompt %s could not be handed to its worker", live.id, extra={PROMPT_ID: live.id})
                     self._retire(live, not_sent(live.id))
 
     def _held_back(self, worker_id: int) -> list[HostedModel]:
@@ -279,7 +288,9 @@ class Router:
             model.completions.note(now_s)
         live.stream.feed(finished)
         live.end(finished)
-        self.tenants.ended(live.view(now_s))
+        view = live.view(now_s)
+        self.tenants.ended(view)
+        self.counts.ended(live, view, finished.reason)
         kind, what = event_of(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)

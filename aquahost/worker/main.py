@@ -15,7 +15,7 @@ from aquahost.clock import Clock, SystemClock
 from aquahost.config.settings import Kind
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
-from aquahost.log_privacy import PrivateFormatter
+from aquahost.log_format import log_format
 from aquahost.messages.wire import LoadFailed, Ready, Stop
 from aquahost.worker.gpu_turns import turns_at
 from aquahost.worker.heartbeat import HeartbeatThread, Pulse
@@ -44,8 +44,8 @@ def main() -> NoReturn:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     faulthandler.enable()
     handler = logging.StreamHandler()
-    form = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    handler.setFormatter(PrivateFormatter(form, log_prompts=spec.log_prompts))
+    text = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    handler.setFormatter(log_format(spec.log_format, text, model=spec.name, log_prompts=spec.log_prompts))
     logging.basicConfig(level=os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper(), handlers=[handler])
     status = _serve(spec)
     logging.shutdown()

@@ -47,6 +47,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A `LeasingSettings` as plain values; `enabled` is false also where there is nobody to lend."""
     log_prompts: bool = False
     """Whether its log may quote prompts."""
+    log_format: str = "text"
+    """host.log_format."""
 
 
 LOAD_FAILED_STATUS = 3

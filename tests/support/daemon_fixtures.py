@@ -20,6 +20,7 @@ import msgspec
 
 from aquahost.clock import SystemClock
 from aquahost.config.settings import Settings
+from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.run_folder import DaemonInfo
@@ -58,6 +59,7 @@ async def running_daemon(
     gpus: int = 4,
     scheduler: dict[str, Any] | None = None,
     plan_gpus: PlanGpus | None = None,
+    source: SettingsSource | None = None,
     **host: Any,
 ) -> AsyncIterator[Daemon]:
     """A started daemon, stopped at the end; with `ready`, once all its autoload models are."""
@@ -73,6 +75,7 @@ async def running_daemon(
             read_gpus=lambda: [FakeGpu(index) for index in range(gpus)],
             clock=SystemClock(),
             plan_gpus=plan_gpus,
+            source=source,
         )
         await daemon.start()
         try:
