@@ -21,11 +21,14 @@ import uvloop
 
 from aquahost import __version__
 from aquahost.api.app import build_app
+from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.api.job_requests import JobAnswers
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.jobs.desk import JobDesk
 from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix
 from aquahost.daemon.log_setup import logging_to
@@ -135,9 +138,19 @@ async def _run(
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
     )
-    server = _HttpServer(_http_config(daemon))
+    jobs = JobDesk(
+        paths.jobs_dir(),
+        settings.jobs,
+        execute=JobAnswers(daemon),
+        read_input=BatchInput(settings),
+        write_line=written_line,
+        clock=SystemClock(),
+        faults=daemon.more_faults,
+    )
+    server = _HttpServer(_http_config(daemon, jobs))
     _stop_on_signals(daemon)
     await daemon.start()
+    jobs.start()
     serving = asyncio.create_task(server.serve(sockets=listeners))
     serving.add_done_callback(lambda _: daemon.request_shutdown(0.0))
     drain_s = 0.0
@@ -150,9 +163,11 @@ async def _run(
         await daemon.shutdown_requested.wait()
         drain_s = math.inf  # whoever asked for the end has said how long
     finally:
+        await jobs.stop_beginning()
         await daemon.stop(drain_s)
         server.should_exit = True
         await serving
+        await jobs.close()
     logger.info("stopped")
 
 
@@ -176,10 +191,10 @@ class _HttpServer(uvicorn.Server):
             self.begun.set()
 
 
-def _http_config(daemon: Daemon) -> uvicorn.Config:
+def _http_config(daemon: Daemon, jobs: JobDesk) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Config(
-        build_app(daemon),
+        build_app(daemon, jobs),
         http=ApiHttpProtocol,
         ws="none",
         lifespan="off",

@@ -75,7 +75,7 @@ class Router:
     ) -> None:
         """`weights`: the shares of tenants, by name; 1 for any other."""
         self._models = models
-        self._weights = weights or {}
+        self._weights = weights if weights is not None else {}
         self.tenants = TenantTotals(self._weights)
         self.first_tokens = FirstTokens()
         self._send = send
