@@ -36,8 +36,8 @@ def wait(
     around = surroundings(context)
     deadline_s = around.now_s() + seconds(timeout, "--timeout") if timeout else float("inf")
     look_s = _FIRST_LOOK_S
-    told = _Told(len(ids))
     open_ids = list(dict.fromkeys(ids))
+    told = _Told(len(open_ids))
     is_bad = False
     with around.client() as client:
         while True:

@@ -42,12 +42,12 @@ Tell = Callable[[str, str], None]
 
 
 def kill_at(instant: int) -> None:
-    """End this process before its call number `instant` of the system or of SQLite, or after it: each counts once."""
+    """End this process before its call number `instant` of the system or of SQLite; after one is before the next."""
     count = 0
 
     def profile(_: FrameType, event: str, function: Any) -> None:
         nonlocal count
-        if event not in ("c_call", "c_return"):
+        if event != "c_call":
             return
         owner = getattr(function, "__self__", None)
         named = getattr(owner, "__name__", "") == "posix" and function.__name__ not in ("write", "kill")
