@@ -145,7 +145,7 @@ async def _run(
         read_input=BatchInput(settings),
         write_line=written_line,
         clock=SystemClock(),
-        faults=daemon.more_faults,
+        faults=daemon.faults,
     )
     server = _HttpServer(_http_config(daemon, jobs))
     _stop_on_signals(daemon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
@@ -75,15 +75,30 @@ _FORM: dict[str, Any] = {
 
 def add_file_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
     """Add the routes to `app`."""
-    keep_s = desk.settings.keep_s
+    _add_changing(app, front, desk)
+    _add_reading(app, front, desk)
 
+
+def _add_changing(app: FastAPI, front: Front, desk: JobDesk) -> None:
     async def create_file(request: Request) -> Response:
         """Keep a file of requests for a batch."""
         tenant = front.gate.tenant(request.scope)
         async with upload(request, desk.settings.max_upload_bytes) as file:
             _check_fields(file.fields)
             kept = await desk.add_file(tenant, file.name, file.fields["purpose"], file.content, file.nbytes)
-        return json_response(_shown(kept, keep_s))
+        return json_response(_shown(kept, desk.settings.keep_s))
+
+    async def delete_file(request: Request, file_id: str) -> Response:
+        """Remove a file. 409 for one that a batch is about to read."""
+        await desk.remove_file(front.gate.tenant(request.scope), file_id)
+        return json_response(FileDeleted(id=file_id))
+
+    _add(app, "POST", "/v1/files", create_file, reply_of(FileObject), _FORM)
+    _add(app, "DELETE", "/v1/files/{file_id}", delete_file, reply_of(FileDeleted))
+
+
+def _add_reading(app: FastAPI, front: Front, desk: JobDesk) -> None:
+    keep_s = desk.settings.keep_s
 
     async def list_files(
         request: Request,
@@ -112,29 +127,30 @@ def add_file_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
             raise UnknownJobError(f"file {file.id} has just been removed", code="file_not_found") from None
         return StreamedResponse(_pieces(content), _content_headers(file))
 
-    async def delete_file(request: Request, file_id: str) -> Response:
-        """Remove a file. 409 for one that a batch is about to read."""
-        await desk.remove_file(front.gate.tenant(request.scope), file_id)
-        return json_response(FileDeleted(id=file_id))
-
     content: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
-    for method, path, handler, responses, extra in (
-        ("POST", "/v1/files", create_file, reply_of(FileObject), _FORM),
-        ("GET", "/v1/files", list_files, reply_of(FileList), None),
-        ("GET", "/v1/files/{file_id}", get_file, reply_of(FileObject), None),
-        ("GET", "/v1/files/{file_id}/content", get_content, content, None),
-        ("DELETE", "/v1/files/{file_id}", delete_file, reply_of(FileDeleted), None),
-    ):
-        app.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            tags=["OpenAI"],
-            response_class=Response,
-            response_model=None,
-            responses=responses,
-            openapi_extra=extra,
-        )
+    _add(app, "GET", "/v1/files", list_files, reply_of(FileList))
+    _add(app, "GET", "/v1/files/{file_id}", get_file, reply_of(FileObject))
+    _add(app, "GET", "/v1/files/{file_id}/content", get_content, content)
+
+
+def _add(
+    app: FastAPI,
+    method: str,
+    path: str,
+    handler: Callable[..., Any],
+    responses: dict[int | str, dict[str, Any]],
+    extra: dict[str, Any] | None = None,
+) -> None:
+    app.add_api_route(
+        path,
+        handler,
+        methods=[method],
+        tags=["OpenAI"],
+        response_class=Response,
+        response_model=None,
+        responses=responses,
+        openapi_extra=extra,
+    )
 
 
 def _check_fields(fields: dict[str, str]) -> None:

@@ -58,7 +58,7 @@ def submit(
       aquahost submit chat - < question.txt
     """
     options = options_of(context.params)
-    texts = [read_prompt(prompt) for prompt in prompts or [None]]
+    texts = [read_prompt(prompt) for prompt in prompts] if prompts else [read_prompt(None)]
     jobs: list[JobView] = []
     with surroundings(context).client() as client:
         kind = find_models(client.snapshot(), [model])[0].kind

@@ -9,6 +9,7 @@ from pathlib import Path
 from aquahost.config.paths import log_name
 from aquahost.config.settings import Kind, Settings
 from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.jobs.accounts import AccountWeights
 from aquahost.daemon.listeners import check_socket_path
 from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.scheduling.slicer import StepTimes
@@ -32,6 +33,12 @@ def hosted_models(settings: Settings, log_dir: Path, step_times: Mapping[str, St
     return {
         name: HostedModel(name, model, limits, log_dir / log_name(name), step_times.get(name)) for name, model in models
     }
+
+
+def account_weights(settings: Settings) -> AccountWeights:
+    """The shares of tenants and of their jobs."""
+    tenants = {name: tenant.weight for name, tenant in settings.tenants.items()}
+    return AccountWeights(tenants, settings.jobs.weight)
 
 
 def worker_threads(settings: Settings) -> int:

@@ -14,12 +14,11 @@ from aquahost import __version__
 from aquahost.clock import Clock
 from aquahost.config.paths import log_name
 from aquahost.config.settings import Settings
-from aquahost.daemon.assembly import endpoint, hosted_models, worker_threads
+from aquahost.daemon.assembly import account_weights, endpoint, hosted_models, worker_threads
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
-from aquahost.daemon.jobs.accounts import AccountWeights
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
 from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
@@ -70,8 +69,6 @@ class Daemon:
         self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
-        self.more_faults: list[str] = []
-        """What has broken beside the daemon's own parts, for its health."""
         self._log_dir = log_dir
         self._driver_name = driver_name
         self._clock, self._plan_gpus = clock, plan_gpus
@@ -92,9 +89,7 @@ class Daemon:
             idle=self._on_idle,
             events=self._events,
             clock=clock,
-            weights=AccountWeights(
-                {name: tenant.weight for name, tenant in settings.tenants.items()}, settings.jobs.weight
-            ),
+            weights=account_weights(settings),
         )
         self._supervisor = Supervisor(
             self._models,
@@ -248,8 +243,13 @@ class Daemon:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        faults = [*self.more_faults, *self._link.faults, *self._supervisor.faults, *self._supervisor.lending.faults]
+        faults = [*self._link.faults, *self._supervisor.faults, *self._supervisor.lending.faults]
         return [*faults, *(problem for problem in problems if problem)]
+
+    @property
+    def faults(self) -> list[str]:
+        """Takes the word on what breaks beside the daemon's own parts; its health tells."""
+        return self._supervisor.faults
 
     def readiness(self) -> list[str]:
         """Why prompts are refused: draining, shutting down, or models that should be ready and are not. Empty is

@@ -71,7 +71,7 @@ async def ended(host: JobHost, job: str) -> Any:
 async def test_a_batch_from_upload_to_output(host: JobHost) -> None:
     host.daemon.script = lambda stream, request: (
         stream.fail(ErrorDetail(message="too long", status=400, code="context_length_exceeded"))
-        if request.sampling.max_tokens == 1  # type: ignore[union-attr]
+        if request.sampling.max_tokens == 1
         else answer(stream, request)
     )
     batch = await send(host.client, lines(BODY, {**BODY, "max_tokens": 1}, {**BODY, "n": 2}))
@@ -97,6 +97,14 @@ async def test_a_bad_line_fails_the_batch_before_anything_runs(host: JobHost) ->
     assert batch.status == "failed"
     assert [(error.line, error.code) for error in batch.errors.data] == [(2, "missing_required_parameter")]
     assert host.daemon.streams == []
+
+
+async def test_a_batch_for_which_there_is_no_room_fails(tmp_path: Path) -> None:
+    async with job_host(tmp_path, FakeDaemon(fake_settings(jobs={"max_queued": 2}))) as host:
+        batch = await batch_ended(host.client, (await send(host.client, lines(BODY, BODY, BODY))).id)
+        assert [error.code for error in batch.errors.data] == ["too_many_jobs"]
+        batch = await batch_ended(host.client, (await send(host.client, lines(BODY, BODY))).id)
+        assert batch.status == "completed"
 
 
 async def test_completions_and_images(host: JobHost) -> None:
@@ -158,7 +166,7 @@ async def test_another_tenant_s_things_are_not_there(tmp_path: Path) -> None:
             (lab.batches.cancel, batch.id),
         ):
             with pytest.raises(openai.NotFoundError):
-                await call(which)  # type: ignore[operator]
+                await call(which)
         with pytest.raises(openai.NotFoundError):
             await lab.batches.create(
                 input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"

@@ -44,14 +44,17 @@ class BatchWork:
         write_line: WriteLine,
         wake: Callable[[], None],
         drop: Callable[[str], None],
+        most_open: int,
         faults: list[str],
     ) -> None:
-        """`wake` is called when there are new jobs, `drop` for each running job that is cancelled."""
+        """`wake` is called when there are new jobs, `drop` for each running job that is cancelled. A batch that would
+        make more than `most_open` jobs fails."""
         self._storage = storage
         self._read_input = read_input
         self._write_line = write_line
         self._wake = wake
         self._drop = drop
+        self._most_open = most_open
         self._tasks = Tasks("the batches", faults)
         self._at_work: set[str] = set()
         self._look_again: set[str] = set()
@@ -117,14 +120,21 @@ class BatchWork:
         except OSError as error:
             wrong = BatchError(code="unreadable_file", message=f"the input file cannot be read: {reason(error)}")
             read = ReadBatch([], [wrong])
-        if read.errors:
-            told = read.errors[:MOST_ERRORS]
-            await self._storage.insist(
-                lambda store: store.batches.move(batch.id, BatchState.FAILED, time.time(), errors=told)
+        await self._storage.insist(lambda store: self._queue(store, batch, read))
+        self._wake()
+
+    def _queue(self, store: Store, batch: Batch, read: ReadBatch) -> None:
+        errors = read.errors[:MOST_ERRORS]
+        if not errors and store.jobs.open_count() + len(read.jobs) > self._most_open:
+            message = (
+                f"jobs.max_queued ({self._most_open}) leaves no room for {len(read.jobs)} requests; try again later"
             )
+            errors = [BatchError(code="too_many_jobs", message=message)]
+        if errors:
+            with store.transaction():
+                store.batches.move(batch.id, BatchState.FAILED, time.time(), errors=errors)
         else:
-            await self._storage.insist(lambda store: store.begin_batch(batch.id, read.jobs, time.time()))
-            self._wake()
+            store.begin_batch(batch.id, read.jobs, time.time())
 
     async def _finish(self, batch: Batch) -> None:
         """Write a batch's files and end it, once all its jobs have ended."""

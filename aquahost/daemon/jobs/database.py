@@ -34,7 +34,7 @@ CREATE TABLE jobs (
   batch_id TEXT,
   custom_id TEXT
 ) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, model, seq);
+CREATE INDEX jobs_by_state ON jobs (state, model, seq, tenant);
 CREATE INDEX jobs_by_batch ON jobs (batch_id, state) WHERE batch_id IS NOT NULL;
 CREATE TABLE files (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,

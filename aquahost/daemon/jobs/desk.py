@@ -63,6 +63,7 @@ class JobDesk:
             write_line=write_line,
             wake=self._runner.wake,
             drop=self._runner.drop,
+            most_open=settings.max_queued,
             faults=faults,
         )
 
@@ -78,6 +79,7 @@ class JobDesk:
 
     async def close(self) -> None:
         """Interrupt the jobs that still run (they are queued again), and let go of the folder."""
+        self._storage.stop_insisting()
         await self.stop_beginning()
         await self._batches.close()
         await self._runner.close()

@@ -19,6 +19,15 @@ _VIEW = (
     "batch_id"
 )
 _OPEN = "('queued', 'running')"
+_QUEUED_MODELS = """
+WITH RECURSIVE found (model) AS (
+  SELECT min(model) FROM jobs WHERE state = 'queued'
+  UNION ALL
+  SELECT (SELECT min(model) FROM jobs WHERE state = 'queued' AND model > found.model) FROM found WHERE model IS NOT NULL
+)
+SELECT model FROM found WHERE model IS NOT NULL
+"""
+"""As SELECT DISTINCT, but from one model to the next by the index, past all jobs of a model at once."""
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +111,7 @@ class JobTable:
 
     def queued_models(self) -> list[str]:
         """The models that queued jobs are for."""
-        return [name for (name,) in self._database.rows("SELECT DISTINCT model FROM jobs WHERE state = 'queued'")]
+        return [name for (name,) in self._database.rows(_QUEUED_MODELS)]
 
     def claim(self, model: str, without: Collection[str], limit: int, now_s: float) -> list[Job]:
         """Mark the oldest queued jobs of a model as running, but for those of the tenants `without`."""
