@@ -17,6 +17,7 @@ from aquahost.config.paths import socket_path
 from aquahost.connection import Connection, decoded, error_within
 from aquahost.errors import ConfigError, InvalidRequestError, UnknownPromptError
 from aquahost.events import Event
+from aquahost.job_calls import JobCalls
 from aquahost.messages.reloaded import Reloaded
 from aquahost.messages.snapshot import Snapshot
 from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data, sse_events
@@ -80,6 +81,8 @@ class Client:
         timeout_s: float = _ANSWER_TIMEOUT_S,
     ) -> None:
         self._daemon = Connection(socket or socket_path(), transport, timeout_s)
+        self.jobs = JobCalls(self._daemon)
+        """What is asked about durable jobs."""
 
     def __enter__(self) -> Client:
         return self

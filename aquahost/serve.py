@@ -21,14 +21,17 @@ from fastapi import FastAPI
 
 from aquahost import __version__
 from aquahost.api.app import build_app
+from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.bounded_protocol import bounded_protocol
 from aquahost.api.connection_limits import ConnectionLimits
+from aquahost.api.job_requests import JobAnswers
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
 from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.exposure import refuse_strangers
+from aquahost.daemon.jobs.desk import JobDesk
 from aquahost.daemon.journal import Journal
 from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
@@ -153,7 +156,16 @@ async def _run(
         keyring=keyring,
         source=source,
     )
-    servers = HttpServers(functools.partial(_http_config, build_app(daemon), settings.host), *listeners, tls)
+    jobs = JobDesk(
+        paths.jobs_dir(),
+        settings.jobs,
+        execute=JobAnswers(daemon),
+        read_input=BatchInput(lambda: daemon.settings),
+        write_line=written_line,
+        clock=clock,
+        faults=daemon.faults,
+    )
+    servers = HttpServers(functools.partial(_http_config, build_app(daemon, jobs), settings.host), *listeners, tls)
     endpoint = settings.host.otlp_endpoint
     traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
     if traces is not None:
@@ -162,6 +174,7 @@ async def _run(
     signals.listen()
     journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
     await daemon.start()
+    jobs.start()
     drain_s = 0.0
     try:
         await servers.begin(lambda: daemon.request_shutdown(0.0))
@@ -173,8 +186,10 @@ async def _run(
         await daemon.shutdown_requested.wait()
         drain_s = math.inf  # whoever asked for the end has said how long
     finally:
+        await jobs.stop_beginning()
         await daemon.stop(drain_s)
         await servers.end()
+        await jobs.close()
         await journal
         if traces is not None:
             await asyncio.to_thread(traces.close)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from aquahost.api.auth import Gatekeeper
@@ -17,6 +18,7 @@ from aquahost.daemon.unknown_model import unknown_model
 from aquahost.keys.keyring import Holder
 
 M = TypeVar("M", bound=PromptBody)
+B = TypeVar("B", bound=BaseModel)
 logger = logging.getLogger(__name__)
 
 
@@ -30,15 +32,18 @@ class Front:
     max_body_bytes: int
 
     async def admit(self, request: Request, model: type[M]) -> tuple[str, M]:
-        """Who asks, and what; raises RequestError, also for a model that is not theirs. A stranger's body is not read,
-        nor one too many of a tenant's."""
-        holder = self.gate.holder(request.scope)
-        self.rates.of(holder.tenant).spend_request()
-        body = await read_model(request, model, self.max_body_bytes)
+        """Who asks for a prompt, and what; raises RequestError, also for a model that is not theirs."""
+        holder, body = await self.read(request, model)
         self.require_model(holder, body.model)
         if self.daemon.settings.host.log_prompts:
             logger.info("%s asks: %s", holder.tenant, body.model_dump_json(exclude_none=True))
         return holder.tenant, body
+
+    async def read(self, request: Request, model: type[B]) -> tuple[Holder, B]:
+        """Who asks, and what; raises RequestError. A stranger's body is not read, nor one too many of a tenant's."""
+        holder = self.gate.holder(request.scope)
+        self.rates.of(holder.tenant).spend_request()
+        return holder, await read_model(request, model, self.max_body_bytes)
 
     def require_model(self, holder: Holder, name: str) -> None:
         """Raise UnknownModelError for a model that is not `holder`'s to use, in the words for one that does not exist,

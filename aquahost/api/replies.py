@@ -149,17 +149,20 @@ class CollectedResponse(_PromptResponse):
         self._collect = collect
 
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        collector = self._collect(group)
-        batch = await group.first()
-        while True:
-            for index, outputs in batch:
-                collector.add(index, outputs)
-            if not group.live:
-                break
-            batch = await group.next()
-        response = collector.response()
+        response = await collected(group, self._collect(group))
         response.headers.update(prompt_headers(group))
         await response(scope, receive, send)
+
+
+async def collected(group: PromptGroup, collector: Collector) -> Response:
+    """The whole reply of prompts, once all have ended. Raises the RequestError of one that fails."""
+    batch = await group.first()
+    while True:
+        for index, outputs in batch:
+            collector.add(index, outputs)
+        if not group.live:
+            return collector.response()
+        batch = await group.next()
 
 
 class EventStreamResponse(_PromptResponse):

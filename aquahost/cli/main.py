@@ -38,8 +38,14 @@ COMMANDS = (
     LazyCommand("pin", "aquahost.cli.parking:pin", "Keep models' weights on their GPUs: never park them.", _MODELS),
     LazyCommand("unpin", "aquahost.cli.parking:unpin", "Let models be parked when they are idle.", _MODELS),
     LazyCommand("run", "aquahost.cli.run:run", "Ask a model: stream text, save an image or a sound.", _PROMPTS),
+    LazyCommand(
+        "submit", "aquahost.cli.submit:submit", "Queue prompts as jobs that outlive you and the daemon.", _PROMPTS
+    ),
+    LazyCommand("jobs", "aquahost.cli.jobs:jobs", "List the jobs.", _PROMPTS),
+    LazyCommand("wait", "aquahost.cli.wait:wait", "Wait until jobs have ended.", _PROMPTS),
+    LazyCommand("result", "aquahost.cli.result:result", "Write a job's text, or save its images or sound.", _PROMPTS),
     LazyCommand("queue", "aquahost.cli.queue:queue", "List the live prompts.", _PROMPTS),
-    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts.", _PROMPTS),
+    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts and jobs.", _PROMPTS),
     LazyCommand(
         "doctor", "aquahost.cli.doctor.command:doctor", "Look for what keeps models from running or lending.", _MORE
     ),

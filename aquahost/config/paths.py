@@ -69,6 +69,11 @@ def journal_file(env: Mapping[str, str] = os.environ) -> Path:
     return state_dir(env) / "events.jsonl"
 
 
+def jobs_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """Durable jobs, and what they made."""
+    return state_dir(env) / "jobs"
+
+
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
     """What can be made again: the demo models."""
     return _override(env, "AQUAHOST_CACHE_DIR") or _xdg(env, "XDG_CACHE_HOME", platformdirs.user_cache_path)

@@ -202,6 +202,25 @@ class TenantSettings(_Settings):
     """Tokens of input and output, likewise."""
 
 
+class JobSettings(_Settings):
+    """Jobs and batches: prompts that outlive their clients and the daemon."""
+
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    """Most jobs of one model that run at the same time."""
+    weight: float = Field(default=0.25, gt=0, le=1e6)
+    """Share of a model that a tenant's jobs get, in proportion to the tenant's prompts that somebody waits for."""
+    max_queued: int = Field(default=100_000, ge=1)
+    """Jobs not yet ended beyond which new ones are answered with 429."""
+    max_upload_bytes: Bytes = 100 * MIB
+    """A larger file is answered with 413."""
+    max_batch_lines: int = Field(default=50_000, ge=1)
+    """Most requests of one batch."""
+    keep_s: Seconds = 7 * 24 * 3600.0
+    """How long ended jobs and files are kept."""
+    max_bytes: Bytes = 10 << 30
+    """Disk space of results and files beyond which the oldest are removed."""
+
+
 class ToySettings(_Settings):
     """Timing of a model of kind "toy", which has no weights."""
 
@@ -305,6 +324,7 @@ class Settings(_Settings):
     host: HostSettings = HostSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     leasing: LeasingSettings = LeasingSettings()
+    jobs: JobSettings = JobSettings()
     tenants: dict[Name, TenantSettings] = {}
     """By name. Without tenants, and without keys of `aquahost keys add`, the API takes any key, or none."""
     models: dict[Name, ModelSettings] = {}

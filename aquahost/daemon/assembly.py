@@ -9,6 +9,7 @@ from pathlib import Path
 from aquahost.config.paths import log_name
 from aquahost.config.settings import HostSettings, Kind, ModelSettings, Settings
 from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.jobs.accounts import AccountWeights
 from aquahost.daemon.listeners import check_socket_path
 from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.scheduling.slicer import StepTimes
@@ -39,6 +40,11 @@ def hosted_models(settings: Settings, log_dir: Path, step_times: Mapping[str, St
         name: hosted_model(settings.host, log_dir, name, entry, step_times.get(name))
         for name, entry in settings.models.items()
     }
+
+
+def account_weights(tenants: Mapping[str, float], settings: Settings) -> AccountWeights:
+    """The shares of tenants, which may change, and of their jobs."""
+    return AccountWeights(tenants, settings.jobs.weight)
 
 
 def worker_threads(settings: Settings) -> int:

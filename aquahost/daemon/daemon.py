@@ -15,7 +15,7 @@ from aquahost.clock import Clock
 from aquahost.config.paths import log_name
 from aquahost.config.settings import Settings
 from aquahost.config.source import SettingsSource
-from aquahost.daemon.assembly import endpoint, hosted_models, worker_threads
+from aquahost.daemon.assembly import account_weights, endpoint, hosted_models, worker_threads
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
@@ -95,7 +95,7 @@ class Daemon:
             idle=self._on_idle,
             events=self._events,
             clock=clock,
-            weights=self.keyring.weights,
+            weights=account_weights(self.keyring.weights, settings),
             bounds=bounds,
         )
         self._time_limit = PromptTimeLimit(self._router, settings.host.prompt_timeout_s)
@@ -276,6 +276,11 @@ class Daemon:
             *self._supervisor.lending.faults,
         ]
         return [*faults, *(problem for problem in problems if problem)]
+
+    @property
+    def faults(self) -> list[str]:
+        """Takes the word on what breaks beside the daemon's own parts; its health tells."""
+        return self._supervisor.faults
 
     def readiness(self) -> list[str]:
         """Why prompts are refused: draining, shutting down, or models that should be ready and are not. Empty is

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from aquahost.api.app import build_app
+from aquahost.api.errors import RateLimitedError
 from aquahost.api.rate_limits import RateLimits, duration, likely_tokens
 from aquahost.clock import VirtualClock
 from aquahost.config.settings import TenantSettings
@@ -180,3 +181,16 @@ def test_likely_tokens(request_: Request, tokens: int) -> None:
 )
 def test_durations_as_openai_writes_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_reload_keeps_what_a_tenant_has_used_where_its_limits_are_the_same() -> None:
+    once = TenantSettings(key="a-long-key", requests_per_minute=1)
+    limits = RateLimits({"web": once, "batch": once}, VirtualClock())
+    limits.of("web").spend_request()
+    limits.of("batch").spend_request()
+    limits.use({"web": once, "batch": TenantSettings(key="a-long-key", requests_per_minute=2)})
+    with pytest.raises(RateLimitedError):
+        limits.of("web").spend_request()
+    limits.of("batch").spend_request()
+    limits.use({})
+    limits.of("web").spend_request()
