@@ -14,7 +14,8 @@ class SupervisionLimits:
     """Times `heartbeat_timeout_s` while it loads: importing a large library silences a worker that is well."""
     step_timeout_s: float = 300.0
     max_restarts: int = 5
-    """Crashes in a row after which the model is failed."""
+    """Crashes in a row after which the model is failed. A worker that was ready and is killed from outside begins a
+    new row."""
     first_backoff_s: float = 0.25
     """Before the first restart; doubles with each crash in a row."""
     max_backoff_s: float = 30.0

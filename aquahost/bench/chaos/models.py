@@ -1,0 +1,36 @@
+"""Which models a maltreated daemon hosts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aquahost.bench.tiny_llama import KV_BYTES_PER_TOKEN, make_tiny_llama
+
+_GPU_BYTES = "256MiB"
+_KV_TOKENS = 512
+"""Of the language model on its own GPU: fewer than its prompts hold, so that it borrows and pages."""
+_TOY = {"kind": "toy", "max_context": 256, "toy": {"load_s": 0, "step_s": "2ms"}}
+
+
+def write_models(folder: Path, *, toys_only: bool) -> Path:
+    """A models.yaml in `folder` of toys alone, which are back within a second of their death; or of a toy, the small
+    Llama and the demo's image model."""
+    models: dict[str, Any] = {"toy": _TOY, "toy2": _TOY, "toy3": _TOY}
+    if not toys_only:
+        source = make_tiny_llama(folder / "tiny")
+        tiny = {"kind": "llm", "source": str(source), "gpu": 0, "max_context": 256}
+        models = {
+            "toy": _TOY,
+            "tiny": {**tiny, "kv_bytes": _KV_TOKENS * KV_BYTES_PER_TOKEN},
+            "paint": {"kind": "image", "source": "demo:paint", "gpu": 1, "size_px": 64, "steps": 12},
+        }
+    settings = {
+        "host": {"driver": "emulated", "emulated": {"gpus": 4, "gpu_bytes": _GPU_BYTES}},
+        "leasing": {"park_after_s": None},
+        "models": models,
+    }
+    path = folder / "models.yaml"
+    path.write_text(json.dumps(settings, indent=2))  # JSON is YAML
+    return path
