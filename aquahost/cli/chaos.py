@@ -107,6 +107,7 @@ def fuzz_bytes(
 def schema(
     cases: Annotated[int, typer.Option(min=1, help="How many requests.")] = 500,
     seed: SeedOption = 1,
+    toys: ToysOption = False,
     output: FormOption = Form.TABLE,
 ) -> None:
     """Send requests that schemathesis makes from the API's OpenAPI document, right and wrong ones.
@@ -120,7 +121,7 @@ def schema(
     from aquahost.bench.chaos.schema_run import run_schema
 
     with ended_by_sigterm():
-        report = run_schema(cases=cases, seed=seed, say=say)
+        report = run_schema(cases=cases, seed=seed, toys_only=toys, say=say)
     _show(report, output)
 
 
