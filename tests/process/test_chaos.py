@@ -28,9 +28,9 @@ def report_of(cli: CliProcess, *words: str) -> dict[str, Any]:
 
 
 def test_sudden_deaths_of_workers_and_of_the_daemon(cli: CliProcess) -> None:
-    report = report_of(cli, "--toys", "--rounds", "8", "--daemon-kills", "1", "--clients", "6")
+    report = report_of(cli, "--toys", "--rounds", "6", "--daemon-kills", "1")
     counts = report["counts"]
-    assert (counts["workers killed"], counts["daemons killed"]) == (8, 1)
+    assert (counts["workers killed"], counts["daemons killed"]) == (6, 1)
     assert counts["prompts answered"] > 20
     assert counts["streams that outlived a worker"] > 0
     back, *_ = report["times"]
