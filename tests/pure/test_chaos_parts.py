@@ -69,7 +69,7 @@ def test_one_step_early_on_or_a_few_peaks_are_no_growth() -> None:
     assert found.is_flat(allowed=10)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1e12)), max_size=30, unique_by=lambda pair: pair[0]))
 def test_any_samples_have_a_trend_or_are_too_few(samples: Sequence[tuple[int, float]]) -> None:
     assert (trend(sorted(samples)) is None) == (len(samples) < 4)

@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 
 from aquahost.bench.chaos.crowd import Crowd
 from aquahost.bench.chaos.host import LOOK_S, ChaosHost, all_ready
-from aquahost.messages.snapshot import ModelState, ModelView
+from aquahost.messages.snapshot import ModelState, ModelView, Snapshot
 
 _LONGEST_PAUSE_S = 1.0
 """Before each kill, so that it falls at any moment of a prompt's life."""
 _AT_ONCE = 0.15
 """Share of rounds that do not wait for the last one's recovery: the next kill may meet a worker that loads."""
+_IN_THE_MIDST = 0.5
+"""Share of kills that wait for a reply to have begun, so that there is something to go on with."""
+_BEGUN_S = 5.0
+"""How long they wait for it at most."""
 _RECOVER_S = 120.0
 """After which a model that is not back has not recovered."""
 _ORPHAN_S = 10.0
@@ -74,6 +78,8 @@ class Killer:
         if not running:
             return
         model = self._random.choice(running)
+        if self._random.random() < _IN_THE_MIDST and model.state is ModelState.READY:
+            await self._host.seen(lambda snapshot: _has_begun(snapshot, model.name), _BEGUN_S)
         assert model.pid is not None
         self._crowd.killed_s[model.name] = time.monotonic()
         with suppress(ProcessLookupError):  # it died by itself, which the checks at the end will tell
@@ -111,3 +117,8 @@ class Killer:
             self.kills.gone_s.append(time.monotonic() - began_s)
         await self._host.restart()
         self.kills.daemon_ready_s.append(time.monotonic() - began_s)
+
+
+def _has_begun(snapshot: Snapshot, model: str) -> bool:
+    """Whether a reply of the model is under way."""
+    return any(one.model == model and (one.output_tokens or one.steps_done) for one in snapshot.prompts)

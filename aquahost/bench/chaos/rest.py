@@ -16,8 +16,8 @@ SETTLE_S = 30.0
 """How long a daemon gets to end its prompts and to take back its leases."""
 _READINGS_S = 4.0
 """GPUs are read once a second, and what is seen of others in a few readings alone does not count."""
-_LOOK_S, _LOOKS = 0.2, 5
-"""At descriptors."""
+_LOOKS = 8
+"""At descriptors, meanwhile."""
 _SIGNS = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
 
 
@@ -36,13 +36,12 @@ class Rest:
 async def come_to_rest(host: ChaosHost) -> Rest:
     """Wait until nothing lives and nothing is lent, at most SETTLE_S, and look."""
     await host.seen(at_rest, SETTLE_S)
-    await asyncio.sleep(_READINGS_S)
-    others = {gpu.index: gpu.other_bytes for gpu in (await host.snapshot()).gpus}
     # What is open at every look: the connection that we asked by may take a moment to be gone.
     descriptors = descriptors_of(host.pid)
     for _ in range(_LOOKS):
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_READINGS_S / _LOOKS)
         descriptors &= descriptors_of(host.pid)
+    others = {gpu.index: gpu.other_bytes for gpu in (await host.snapshot()).gpus}
     return Rest(descriptors, others, len(errors_in(host.log)))
 
 
