@@ -201,7 +201,7 @@ class Supervision:
                 self._end_prompts_of_the_dead(),
                 *self._fail(f"its worker died {times}; at last it {how}"),
             ]
-        self.reason = f"its worker {how}"
+        self.reason = f"its worker {how}{self._limits.in_a_row(crashes)}"
         self._enter(ModelState.LOADING)
         self._respawn_s = now_s + self._limits.backoff_s(crashes)
         return [died, StrandPrompts(blamed)]

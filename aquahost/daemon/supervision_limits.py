@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aquahost.units import format_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisionLimits:
@@ -31,3 +33,10 @@ class SupervisionLimits:
     def backoff_s(self, crashes: int) -> float:
         """Wait before the restart after this many crashes in a row (1, 2, ...)."""
         return min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(crashes - 1, 60))
+
+    def in_a_row(self, crashes: int) -> str:
+        """What to add to the reason of a crash that was not the first in a row: how many are borne, and the wait."""
+        if crashes == 1:
+            return ""
+        again = format_seconds(self.backoff_s(crashes))
+        return f", crash {crashes} in a row ({self.max_restarts} are borne); the next begins after {again}"

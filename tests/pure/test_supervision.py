@@ -176,6 +176,16 @@ def test_each_crash_in_a_row_doubles_the_wait_up_to_a_limit() -> None:
     assert waits == [0.25, 0.5, 1.0, LIMITS.max_backoff_s, LIMITS.max_backoff_s]
 
 
+def test_crashes_in_a_row_are_told_with_the_wait_that_they_cost(ready: Life) -> None:
+    ready(DIED)
+    assert ready.supervision.reason == "its worker was killed by SIGKILL"
+    ready(TimePassed(), after_s=1)
+    ready(DIED)
+    assert ready.supervision.reason == (
+        "its worker was killed by SIGKILL, crash 2 in a row (2 are borne); the next begins after 500 ms"
+    )
+
+
 def test_crashes_in_a_row_end_in_failure_with_the_last_one_s_reason(life: Life) -> None:
     life(LoadRequested())
     for _ in range(LIMITS.max_restarts):
