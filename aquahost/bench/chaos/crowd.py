@@ -18,8 +18,6 @@ PATIENCE_S = 180.0
 """After which a prompt without an end is stuck."""
 _LONGEST_WAIT_S = 0.5
 """A refused client comes again after this at the latest: it is there to keep the load up."""
-_KEPT = 20
-"""Complaints that are shown of each kind."""
 
 
 @dataclass(slots=True)
@@ -35,18 +33,12 @@ class Tally:
     """Requests that were told to come again."""
     survivors: int = 0
     """Streams that were told of their worker's death and went on to their end."""
-    lost: int = 0
-    wrong: int = 0
-    stuck: int = 0
-    complaints: list[str] = field(default_factory=list)
-    """What the first of the lost, wrong and stuck were."""
+    lost: list[str] = field(default_factory=list)
+    """Each with what became of it; so too for the next two."""
+    wrong: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
     latencies_s: list[tuple[float, float]] = field(default_factory=list)
     """When each answered prompt's end came, and how long after it was sent; both in seconds, by the monotonic clock."""
-
-    def complain(self, what: str) -> None:
-        """Keep an example."""
-        if len(self.complaints) < _KEPT:
-            self.complaints.append(what)
 
 
 class Crowd:
@@ -82,20 +74,31 @@ class Crowd:
                 async with asyncio.timeout(PATIENCE_S):
                     said = await self._until_answered(http, ask)
             except TimeoutError:
-                self.tally.stuck += 1
-                self.tally.complain(f"{ask.model}: no end after {PATIENCE_S:.0f} s")
+                self.tally.stuck.append(f"{ask.model}: no end after {PATIENCE_S:.0f} s; {await self._views(ask.model)}")
                 continue
             except (FailedError, CutOffError) as error:
-                self.tally.lost += 1
-                self.tally.complain(f"{ask.model}: {error}")
+                self.tally.lost.append(f"{ask.model}: {error}")
                 continue
             now_s = time.monotonic()
             self.tally.answered += 1
             self.tally.streams += ask.streamed
             self.tally.latencies_s.append((now_s, now_s - began_s))
             if said != self._expected[number]:
-                self.tally.wrong += 1
-                self.tally.complain(f"{ask.model}: expected {self._expected[number][:300]} and got {said[:300]}")
+                self.tally.wrong.append(f"{ask.model}: expected {self._expected[number][:300]} and got {said[:300]}")
+
+    async def _views(self, model: str) -> str:
+        """What the daemon says of a model and its prompts."""
+        try:
+            snapshot = await self._host.snapshot()
+        except httpx.HTTPError as error:
+            return f"the daemon does not answer: {type(error).__name__}"
+        states = [f"{one.name} is {one.state}" for one in snapshot.models if one.name == model]
+        prompts = [
+            f"{one.id} {one.state} at {one.output_tokens or one.steps_done}, {one.interruptions} times interrupted"
+            for one in snapshot.prompts
+            if one.model == model
+        ]
+        return "; ".join([*states, *prompts])
 
     async def _until_answered(self, http: httpx.AsyncClient, ask: Ask) -> str:
         while True:
