@@ -15,7 +15,8 @@ from aquahost.bench.chaos.exchange import CutOffError, FailedError, RefusedError
 from aquahost.bench.chaos.host import ChaosHost
 
 PATIENCE_S = 180.0
-"""After which a prompt without an end is stuck."""
+"""A prompt without an end is stuck so long after it was sent, or after its worker or the daemon was killed last: while
+they are killed, an image may have to begin again and again."""
 _LONGEST_WAIT_S = 0.5
 """A refused client comes again after this at the latest: it is there to keep the load up."""
 
@@ -52,7 +53,7 @@ class Crowd:
         self.resumed_s: list[float] = []
         """From a worker's death to the next piece of each stream that it cut."""
         self.killed_s: dict[str, float] = {}
-        """When each model's worker was killed last; kept by whoever kills."""
+        """When each model's worker was killed last, alone or with the daemon; kept by whoever kills."""
         self._turns: Iterator[int] = itertools.cycle(range(len(asks)))
 
     async def run(self) -> None:
@@ -71,8 +72,7 @@ class Crowd:
             ask = self._asks[number]
             began_s = time.monotonic()
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    said = await self._until_answered(http, ask)
+                said = await self._patiently(http, ask, began_s)
             except TimeoutError:
                 self.tally.stuck.append(f"{ask.model}: no end after {PATIENCE_S:.0f} s; {await self._views(ask.model)}")
                 continue
@@ -85,6 +85,20 @@ class Crowd:
             self.tally.latencies_s.append((now_s, now_s - began_s))
             if said != self._expected[number]:
                 self.tally.wrong.append(f"{ask.model}: expected {self._expected[number][:300]} and got {said[:300]}")
+
+    async def _patiently(self, http: httpx.AsyncClient, ask: Ask, began_s: float) -> str:
+        """The reply. Raises TimeoutError for a prompt that is stuck."""
+        asking = asyncio.create_task(self._until_answered(http, ask))
+        try:
+            while not asking.done():
+                calm_s = time.monotonic() - max(began_s, self.killed_s.get(ask.model, began_s))
+                if calm_s > PATIENCE_S:
+                    raise TimeoutError
+                await asyncio.wait((asking,), timeout=PATIENCE_S - calm_s + 0.1)
+            return asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     async def _views(self, model: str) -> str:
         """What the daemon says of a model and its prompts."""

@@ -104,6 +104,7 @@ class Killer:
             self.kills.not_back.append(f"{killed.name} is not ready {_RECOVER_S:.0f} s after its worker was killed")
 
     async def _kill_daemon(self) -> None:
+        names = [model.name for model in (await self._host.snapshot()).models]
         doomed = set(self._host.processes())
         began_s = time.monotonic()
         self._host.kill()
@@ -116,6 +117,7 @@ class Killer:
         else:
             self.kills.gone_s.append(time.monotonic() - began_s)
         await self._host.restart()
+        self._crowd.killed_s.update(dict.fromkeys(names, time.monotonic()))  # clients' patience begins anew
         self.kills.daemon_ready_s.append(time.monotonic() - began_s)
 
 
