@@ -43,6 +43,13 @@ async def test_a_stream_says_the_same_as_a_whole_reply() -> None:
     assert streamed == (await said(WHOLE, httpx.Response(200, json=whole)))[0]
 
 
+async def test_what_else_may_end_a_line_ends_no_event() -> None:
+    strange = "a\u2028b\x85c"
+    event = json.dumps(text(strange, "stop"), ensure_ascii=False)
+    streamed, _ = await said(STREAMED, httpx.Response(200, text=events(f"data: {event}")))
+    assert streamed == (await said(WHOLE, httpx.Response(200, json=text(strange, "stop"))))[0]
+
+
 @pytest.mark.parametrize("other", [text("abc", "length"), text("ab", "stop"), text("ab", "length", index=1)])
 async def test_another_text_another_end_and_another_place_are_another_reply(other: dict[str, Any]) -> None:
     first = await said(WHOLE, httpx.Response(200, json=text("ab", "length")))
@@ -52,7 +59,7 @@ async def test_another_text_another_end_and_another_place_are_another_reply(othe
 async def test_the_comment_on_a_worker_s_death_is_told_apart() -> None:
     comments = (": still here", ": the worker of m died; soon", ": a1b2: the worker of m died; soon")
     _, life = await said(STREAMED, httpx.Response(200, text=events(text("a"), *comments, text(": the worker of m"))))
-    assert life == [False, False, True, True, False, False]
+    assert life == [False, True, True, False, False]
 
 
 async def test_only_who_says_when_to_come_again_refuses() -> None:

@@ -48,6 +48,7 @@ COMMANDS = (
     ["top", "--help"],
     ["tui", "--help"],
     ["simulate", "--help"],
+    ["chaos", "--help"],
 )
 
 

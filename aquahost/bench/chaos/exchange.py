@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from aquahost.bench.chaos.asks import Ask
 
 REFUSALS = (429, 503)
 """With Retry-After: come again."""
-_STRANDED = ": the worker of "
+_STRANDED = b": the worker of "
 """How the comment begins that tells a stream of its worker's death; one of several replies is named before it."""
 
 
@@ -37,8 +37,8 @@ class FailedError(Exception):
 async def exchange(http: httpx.AsyncClient, url: str, ask: Ask, on_life: Callable[[bool], None]) -> str:
     """Send a request and read the reply to its end; returns what it says in a form to be compared.
 
-    `on_life(stranded)` is told of each piece of a stream, and whether that piece was the comment that tells of the
-    worker's death. Raises RefusedError, CutOffError, or FailedError.
+    `on_life(stranded)` is told of each event of a stream, and (True) of the comment that tells of the worker's death.
+    Raises RefusedError, CutOffError, or FailedError.
     """
     body = {**ask.body, "stream": True} if ask.streamed else ask.body
     try:
@@ -48,13 +48,24 @@ async def exchange(http: httpx.AsyncClient, url: str, ask: Ask, on_life: Callabl
             if not ask.streamed:
                 return _whole(json.loads(await reply.aread()))
             said = _Said()
-            async for line in reply.aiter_lines():
-                if line:
-                    on_life(_STRANDED in line and line.startswith(":"))
+            async for line in _lines(reply.aiter_bytes()):
+                if line.startswith(b"data:"):
+                    on_life(False)
                     said.hear(line)
+                elif line.startswith(b":") and _STRANDED in line:  # other comments only keep the connection alive
+                    on_life(True)
             return said.to_compare()
     except httpx.TransportError as error:
         raise CutOffError(f"{type(error).__name__}: {error}") from error
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines that end in a line feed, and in nothing else: JSON may hold other line ends as they are."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _refusal(reply: httpx.Response, content: bytes) -> RefusedError | FailedError:
@@ -74,14 +85,12 @@ class _Said:
         self._images: dict[int, str] = {}
         self._is_done = False
 
-    def hear(self, line: str) -> None:
-        """A line of the event stream. Raises FailedError for an error event."""
-        if not line.startswith("data: "):
-            return
-        if line == "data: [DONE]":
+    def hear(self, line: bytes) -> None:
+        """A line of the event stream that carries data. Raises FailedError for an error event."""
+        if line == b"data: [DONE]":
             self._is_done = True
             return
-        event = json.loads(line.removeprefix("data: "))
+        event = json.loads(line.removeprefix(b"data: "))
         if event.get("error"):
             raise FailedError(f"an error in the stream: {json.dumps(event['error'])[:200]}")
         for choice in event.get("choices", ()):

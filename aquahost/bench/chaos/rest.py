@@ -14,8 +14,8 @@ from aquahost.messages.snapshot import ModelState, Snapshot
 
 SETTLE_S = 30.0
 """How long a daemon gets to end its prompts and to take back its leases."""
-_READINGS_S = 4.0
-"""GPUs are read once a second, and what is seen of others in a few readings alone does not count."""
+_READINGS_S = 2.5
+"""GPUs are read once a second; what was taken for others' memory while models worked is forgotten by then."""
 _LOOKS = 8
 """At descriptors, meanwhile."""
 _SIGNS = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
