@@ -95,8 +95,8 @@ BATCH_ENDPOINTS = tuple(route for route in ENDPOINTS if route != "/v1/audio/spee
 
 
 def check_job(endpoint: str, body: bytes, settings: Settings, models: Collection[str] | None = None) -> str:
-    """The model that a job's body asks, one of `models` if they are given. Raises InvalidRequestError for a body that `endpoint` would not take, or that
-    cannot be a job's, and UnknownModelError."""
+    """The model that a job's body asks, one of `models` if they are given. Raises InvalidRequestError for a body that
+    `endpoint` would not take, or that cannot be a job's, and UnknownModelError."""
     asked = parse_model(body, ENDPOINTS[endpoint].body)
     model: str = getattr(asked, "model")  # noqa: B009  # each of them has one
     for field, value in (("stream", True), ("stream_format", "sse")):

@@ -69,6 +69,9 @@ COMMANDS = (
         "Measure this machine; daemons it needs are started and stopped apart from yours.",
         _MORE,
     ),
+    LazyCommand(
+        "chaos", "aquahost.cli.chaos:app", "Kill, fuzz and wear out a daemon of its own; nothing may be lost.", _MORE
+    ),
 )
 
 _EPILOG = f"""

@@ -52,6 +52,7 @@ COMMANDS = (
     ["top", "--help"],
     ["tui", "--help"],
     ["simulate", "--help"],
+    ["chaos", "--help"],
 )
 
 
