@@ -12,6 +12,10 @@ from aquahost.messages.prompts import Accepted, Output, Request, TextRequest, To
 
 CHARACTERS_A_TOKEN = 4
 """By which a text's tokens are guessed until its model has counted them."""
+RATE_HEADERS = tuple(
+    f"{figure}-{what}" for what in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
+)
+"""The headers' names, behind `x-ratelimit-`."""
 UNSAID_TOKENS = 256
 """What is set aside for a reply whose request names no max_tokens."""
 

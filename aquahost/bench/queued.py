@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import time
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from aquahost.bench.figures import Figure, at_most
 from aquahost.bench.private_daemon import PrivateDaemon, private_daemon
 from aquahost.bench.process import resident_bytes
+from aquahost.daemon.open_files import raise_open_files
 from aquahost.errors import StartError
 from aquahost.units import MIB
 
@@ -26,11 +26,9 @@ _MOST_KIB = 64
 
 def measure_queued() -> list[Figure]:
     """Resident memory of the daemon for each of 10,000 live prompts, each with its own connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard not in (soft, resource.RLIM_INFINITY) or soft < _PROMPTS + _FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < _PROMPTS + _FILES:
-        raise StartError(f"{_PROMPTS} connections need as many open files; this system allows {hard}")
+    open_files = raise_open_files()
+    if 0 <= open_files < _PROMPTS + _FILES:
+        raise StartError(f"{_PROMPTS} connections need as many open files; this system allows {open_files}")
     with private_daemon(_MODELS, {"AQUAHOST_HOST__MAX_CONNECTIONS": str(2 * _PROMPTS)}) as daemon:
         _queue(daemon, _WARM)
         before_bytes = resident_bytes(daemon.pid)

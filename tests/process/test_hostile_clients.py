@@ -61,8 +61,8 @@ def is_served(server: ApiServer) -> bool:
         return everything(connection).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("bytes_sent", [b"G", HEAD, HEAD + b"X-Slow: "])
-def test_a_head_that_does_not_end(bytes_sent: bytes) -> None:
+@pytest.mark.parametrize("bytes_sent", [b"G", HEAD, HEAD + b"X-Slow: ", HEAD + b"Content-Length: 100\r\n\r\n{"])
+def test_a_request_that_does_not_end(bytes_sent: bytes) -> None:
     with serving() as server, connect(server) as slow:
         slow.sendall(bytes_sent)
         reply = everything(slow)
