@@ -156,15 +156,7 @@ async def _run(
         keyring=keyring,
         source=source,
     )
-    jobs = JobDesk(
-        paths.jobs_dir(),
-        settings.jobs,
-        execute=JobAnswers(daemon),
-        read_input=BatchInput(lambda: daemon.settings),
-        write_line=written_line,
-        clock=clock,
-        faults=daemon.faults,
-    )
+    jobs = _jobs(daemon, settings)
     servers = HttpServers(functools.partial(_http_config, build_app(daemon, jobs), settings.host), *listeners, tls)
     endpoint = settings.host.otlp_endpoint
     traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
@@ -194,6 +186,18 @@ async def _run(
         if traces is not None:
             await asyncio.to_thread(traces.close)
     logger.info("stopped")
+
+
+def _jobs(daemon: Daemon, settings: Settings) -> JobDesk:
+    return JobDesk(
+        paths.jobs_dir(),
+        settings.jobs,
+        execute=JobAnswers(daemon),
+        read_input=BatchInput(lambda: daemon.settings),
+        write_line=written_line,
+        clock=SystemClock(),
+        faults=daemon.faults,
+    )
 
 
 def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:

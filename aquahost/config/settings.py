@@ -2,65 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import Field, model_validator
 
-from aquahost.config.names import LONGEST_NAME, NAME_PATTERN
-from aquahost.units import MIB, parse_bytes, parse_seconds
-
-
-def _bytes(value: object) -> int:
-    if not isinstance(value, str | int):
-        raise ValueError(f"{value!r} is no size; write a whole number of bytes, or text like 80GiB or 512MiB")
-    try:
-        size_bytes = parse_bytes(value)
-    except OverflowError:
-        size_bytes = _MAX_BYTES + 1
-    if size_bytes > _MAX_BYTES:
-        raise ValueError(f"{value!r} is more than any machine holds")
-    return size_bytes
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no length of time; write seconds, or text like 30s, 500ms or 5m")
-    return parse_seconds(value)
-
-
-def _host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(value):
-            raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
-    return value
-
-
-_MAX_BYTES = 1 << 60
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
-"""As of RFC 1123; a last label of digits alone would make it a mistyped address."""
-_SIZES: JsonDict = {"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}
-_HOSTS: JsonDict = {"anyOf": [{"type": "string", "format": kind} for kind in ("ipv4", "ipv6", "hostname")]}
-_TIMES: JsonDict = {"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}
-
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra=_SIZES)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, json_schema_extra=_TIMES)]
-Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra=_HOSTS)]
-Rate = Annotated[float, Field(gt=0, description="bytes per second")]
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
+from aquahost.config.fields import Bytes, Frozen, Host, Name, Rate, Seconds
+from aquahost.units import MIB
 
 
 class Kind(StrEnum):
@@ -72,7 +20,7 @@ class Kind(StrEnum):
     TOY = "toy"
 
 
-class EmulatedSettings(_Settings):
+class EmulatedSettings(Frozen):
     """The node that the emulated driver pretends to be."""
 
     gpus: int = Field(default=8, ge=1, le=64)
@@ -88,7 +36,7 @@ class EmulatedSettings(_Settings):
     host_latency_s: Seconds = 15e-6
 
 
-class HostSettings(_Settings):
+class HostSettings(Frozen):
     """The machine and the daemon."""
 
     driver: Literal["auto", "cuda", "emulated"] = "auto"
@@ -152,7 +100,7 @@ class Policy(StrEnum):
     """As fair, but prompts of a smaller `priority` number go before all others."""
 
 
-class SchedulerSettings(_Settings):
+class SchedulerSettings(Frozen):
     """How prompts share a model."""
 
     policy: Policy = Policy.FAIR
@@ -166,7 +114,7 @@ class SchedulerSettings(_Settings):
     """Most prompts in one step of a language model."""
 
 
-class LeasingSettings(_Settings):
+class LeasingSettings(Frozen):
     """How idle GPUs lend their memory."""
 
     enabled: bool = True
@@ -185,7 +133,7 @@ class LeasingSettings(_Settings):
     its next prompt. null never parks."""
 
 
-class TenantSettings(_Settings):
+class TenantSettings(Frozen):
     """A user or team: whoever holds the key."""
 
     key: str = Field(min_length=8)
@@ -202,7 +150,7 @@ class TenantSettings(_Settings):
     """Tokens of input and output, likewise."""
 
 
-class JobSettings(_Settings):
+class JobSettings(Frozen):
     """Jobs and batches: prompts that outlive their clients and the daemon."""
 
     concurrency: int = Field(default=8, ge=1, le=1024)
@@ -221,7 +169,7 @@ class JobSettings(_Settings):
     """Disk space of results and files beyond which the oldest are removed."""
 
 
-class ToySettings(_Settings):
+class ToySettings(Frozen):
     """Timing of a model of kind "toy", which has no weights."""
 
     load_s: Seconds = 0.5
@@ -231,7 +179,7 @@ class ToySettings(_Settings):
     """Fail the load with this reason."""
 
 
-class TrafficSettings(_Settings):
+class TrafficSettings(Frozen):
     """What is expected to be asked of a model; `plan` and `simulate` go by it, the daemon does not."""
 
     rate_per_s: float = Field(default=0.0, ge=0, le=1e6)
@@ -250,7 +198,7 @@ class TrafficSettings(_Settings):
     """Adapters that the model's GPU has room for."""
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Frozen):
     """One hosted model."""
 
     # `kinds` says which keys are for some kinds alone; the JSON Schema puts that before their descriptions.
@@ -318,14 +266,14 @@ class ModelSettings(_Settings):
         return self
 
 
-class Settings(_Settings):
+class Settings(Frozen):
     """All of models.yaml."""
 
     host: HostSettings = HostSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     leasing: LeasingSettings = LeasingSettings()
     jobs: JobSettings = JobSettings()
-    tenants: dict[Name, TenantSettings] = {}
+    tenants: dict[Name, TenantSettings] = Field(default={})
     """By name. Without tenants, and without keys of `aquahost keys add`, the API takes any key, or none."""
-    models: dict[Name, ModelSettings] = {}
+    models: dict[Name, ModelSettings] = Field(default={})
     """By the name that clients ask for."""

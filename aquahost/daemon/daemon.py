@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from aquahost.config.settings import Settings
 from aquahost.config.source import SettingsSource
 from aquahost.daemon.assembly import account_weights, endpoint, hosted_models, worker_threads
 from aquahost.daemon.event_log import EventLog
-from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
@@ -26,13 +24,12 @@ from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.prompt_time_limit import PromptTimeLimit
 from aquahost.daemon.queue_bounds import queue_bounds
-from aquahost.daemon.recent_work import flow_views
 from aquahost.daemon.reloading import Reloading
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.router import Router
+from aquahost.daemon.snapshot_of import snapshot_of
 from aquahost.daemon.start_placing import PlanGpus, advise
 from aquahost.daemon.supervisor import Supervisor
-from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
 from aquahost.errors import RequestError, StartError
 from aquahost.events import Event, EventKind
@@ -40,7 +37,7 @@ from aquahost.keys.keyring import Keyring
 from aquahost.messages.figures import LendingFigures, PromptFigures
 from aquahost.messages.memory import MemoryReport
 from aquahost.messages.prompts import FinishReason, Request
-from aquahost.messages.snapshot import SCHEMA_VERSION, Snapshot
+from aquahost.messages.snapshot import Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
 from aquahost.scheduling.slicer import StepTimes
 from aquahost.worker.spec import DriverSpec
@@ -75,16 +72,14 @@ class Daemon:
         `plan_gpus` is asked once, before models are loaded. Without `keyring`, keys are those of `settings`. `source`:
         what `reload` reads; without it there is none."""
         self.keyring = keyring if keyring is not None else Keyring(settings)
-        self.run_id = run_dir.name
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
-        self._log_dir, self._driver_name = log_dir, driver_name
+        self.run_id, self._log_dir, self._driver_name = run_dir.name, log_dir, driver_name
         self._clock, self._plan_gpus = clock, plan_gpus
         self._started_s, self._drain_until_s = clock.now_s(), float("inf")
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
-        self._events = EventLog()
-        self._gpus = GpuWatch(read_gpus)
+        self._events, self._gpus = EventLog(), GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
         self._models = hosted_models(settings, log_dir, step_times or {})
         bounds = queue_bounds(settings)
@@ -229,28 +224,17 @@ class Daemon:
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
         now_s = self._clock.now_s()
-        models = self._models.values()
-        prompts = self._router.views(now_s)
-        return Snapshot(
-            schema_version=SCHEMA_VERSION,
-            at=utc_now(),
-            version=__version__,
+        return snapshot_of(
+            self._router,
+            self._supervisor,
+            self._links,
+            self._gpus,
+            self._events,
+            now_s,
             run_id=self.run_id,
-            pid=os.getpid(),
             driver=self._driver_name,
             uptime_s=now_s - self._started_s,
-            draining=self._router.refusal is not None,
-            gpus=gpu_views(self._gpus.readings, models, self._supervisor.lending, now_s),
-            models=[model.view(now_s) for model in models],
-            prompts=prompts,
-            leases=self._supervisor.lending.leases(),
-            links=self._supervisor.lending.links(),
-            flows=flow_views((model.recent for model in models), now_s),
-            tenants=self._router.tenants.views(prompts),
-            first_tokens=self._router.first_tokens.view(now_s),
             leasing=self.settings.leasing.enabled,
-            lending_trouble=self._links.trouble,
-            last_event_seq=self._events.last_seq,
         )
 
     def lending_figures(self) -> LendingFigures:
@@ -269,12 +253,8 @@ class Daemon:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        faults = [
-            *self._time_limit.faults,
-            *self._link.faults,
-            *self._supervisor.faults,
-            *self._supervisor.lending.faults,
-        ]
+        own = (self._time_limit, self._link, self._supervisor, self._supervisor.lending)
+        faults = [fault for part in own for fault in part.faults]
         return [*faults, *(problem for problem in problems if problem)]
 
     @property

@@ -14,7 +14,7 @@ from aquahost.messages.reloaded import Change, Effect
 
 HOST_AT_ONCE = frozenset({"admin_key", "drain_s"})
 """Keys of `host` that a running daemon takes over; any other one needs a restart."""
-TENANT_AT_ONCE = frozenset({"key", "weight"})
+TENANT_AT_ONCE = frozenset({"key", "weight", "models", "max_queue", "requests_per_minute", "tokens_per_minute"})
 """The same of a tenant that there was before."""
 MODEL_AT_ONCE = frozenset({"autoload", "max_queue", "pin", "replicas", "traffic"})
 """Keys of a model's entry that concern the daemon alone; for any other one its worker has to be begun anew."""

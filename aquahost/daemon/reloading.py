@@ -163,11 +163,15 @@ class Reloading:
 
     def _drain(self, model: HostedModel, goal: _Goal) -> None:
         self._goals[model.name] = goal
-        self._supervisor.unload(model, self.settings.host.drain_s)
+        if not _waits_for_worker(model):
+            self._supervisor.unload(model, self.settings.host.drain_s)
         self._tasks.begin(self._come_back(model))
 
     async def _come_back(self, model: HostedModel) -> None:
         """Once a model is unloaded, give it its new entry and load it, or forget it."""
+        while _waits_for_worker(model):
+            await model.change()
+        self._supervisor.unload(model, self.settings.host.drain_s)
         while model.state is not ModelState.UNLOADED or model.supervision.worker_runs:
             await model.change()
         goal = self._goals.pop(model.name)
@@ -178,6 +182,11 @@ class Reloading:
         model.renew(goal.entry)
         if goal.loads:
             self._supervisor.load(model)
+
+
+def _waits_for_worker(model: HostedModel) -> bool:
+    """Whether prompts of a worker that died wait for the next one, which they are to have before they are drained."""
+    return bool(model.prompts) and model.state is ModelState.LOADING
 
 
 def _summary(changes: list[Change], file: Path) -> str:

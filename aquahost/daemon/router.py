@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
 from aquahost.clock import Clock
-from aquahost.config.settings import Kind
 from aquahost.daemon.endings import event_of, guilty, not_sent, overdue, unavailable
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.first_tokens import FirstTokens
@@ -18,11 +17,11 @@ from aquahost.daemon.prompt_counts import PromptCounts
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.queue_bounds import QueueBounds
 from aquahost.daemon.reply_so_far import Seen
+from aquahost.daemon.request_kinds import check_kind
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.tenant_totals import TenantTotals
 from aquahost.daemon.unknown_model import unknown_model
 from aquahost.errors import (
-    InvalidRequestError,
     ModelUnavailableError,
     UnknownPromptError,
 )
@@ -30,30 +29,19 @@ from aquahost.events import EventKind
 from aquahost.log_format import PROMPT_ID
 from aquahost.messages.prompts import (
     Accepted,
-    AudioRequest,
     ErrorDetail,
     Finished,
     FinishReason,
-    ImageRequest,
     Notice,
     Output,
     Prompt,
     Request,
-    TextRequest,
 )
 from aquahost.messages.snapshot import ModelState, PromptView
 from aquahost.messages.wire import Cancel, Standing, Submit, ToWorker
 from aquahost.units import format_seconds
 
 logger = logging.getLogger(__name__)
-
-TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] = {
-    Kind.LLM: TextRequest,
-    Kind.TOY: TextRequest,
-    Kind.IMAGE: ImageRequest,
-    Kind.AUDIO: AudioRequest,
-}
-MAKES = {Kind.LLM: "text", Kind.TOY: "text", Kind.IMAGE: "images", Kind.AUDIO: "audio"}
 
 
 class Router:
@@ -93,6 +81,11 @@ class Router:
         self.refusal: tuple[str, str] | None = None
         """What prompts and loads are refused with, once they are: message and code."""
 
+    @property
+    def models(self) -> Collection[HostedModel]:
+        """All that are hosted."""
+        return self._models.values()
+
     def model(self, name: str) -> HostedModel:
         """The model of that name. Raises UnknownModelError naming the nearest one."""
         model = self._models.get(name)
@@ -108,9 +101,7 @@ class Router:
         With `notices` the stream also tells how the prompt stands, whenever that has changed.
         """
         model = self.model(name)
-        if not isinstance(request, TAKES[model.settings.kind]):
-            makes = MAKES[model.settings.kind]
-            raise InvalidRequestError(f"the model {name!r} makes {makes}; use the route for that", param="model")
+        check_kind(model, request)
         worker_id = self._ready_worker(model)
         now_s = self._clock.now_s()
         self._bounds.admit(model, tenant, now_s)

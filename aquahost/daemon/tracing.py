@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from aquahost.messages.prompts import FinishReason
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
-FAREWELL_MS = 2000
-"""How long the daemon's end waits for spans that are on their way."""
+SENDING_S = 2.0
+"""How long a batch of spans may take, retries included; the daemon's end waits for the last one."""
 
 
 class PromptTraces:
@@ -43,7 +44,9 @@ class PromptTraces:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             raise StartError("host.otlp_endpoint needs OpenTelemetry: pip install 'aquahost[otel]'") from error
-        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)), clock)
+        # One line for a batch that is lost is enough, without one for each try.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=SENDING_S)), clock)
 
     def ended(self, live: LivePrompt, reason: FinishReason) -> None:
         """A prompt has ended, just now."""
@@ -82,8 +85,7 @@ class PromptTraces:
         span.end(at_ns(now_s))
 
     def close(self) -> None:
-        """Send what is left, for `FAREWELL_MS` at most; blocks."""
-        self._provider.force_flush(FAREWELL_MS)
+        """Send what is left; blocks for as long as a batch may take."""
         self._provider.shutdown()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,3 +122,27 @@ def test_sighup_another_file_and_tenants(cli: CliProcess) -> None:
         assert client.get("/v1/models", headers={"authorization": "Bearer red-secret"}).status_code == 401
         assert client.post("/control/reload", json={"file": str(other)}).status_code == 403
     assert lives(cli.about()["pid"])
+
+
+def test_a_daemon_ends_with_the_terminal_it_was_started_in() -> None:
+    """There SIGHUP does not mean that models.yaml has changed."""
+    begin = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    with cli_process() as cli:
+        line = cli.line("up", "--models", cli.models(KEPT))
+        master, terminal = os.openpty()
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", begin, *line],
+            env=cli.env,
+            stdin=terminal,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        until(lambda: (cli.folder / "run" / "daemon.json").exists())
+        os.kill(daemon.pid, signal.SIGHUP)
+        until(lambda: said(cli, "config.reloaded"))
+        os.close(master)
+        assert daemon.wait(PATIENCE_S) == 0

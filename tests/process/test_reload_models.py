@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,19 @@ from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
 from aquahost.errors import InvalidRequestError, ModelUnavailableError, UnknownModelError
 from aquahost.messages.snapshot import ModelState
-from daemon_fixtures import ask, collect, ending, first_token, ready, running_daemon, toy, until, view, worker_pid
+from daemon_fixtures import (
+    ask,
+    collect,
+    ending,
+    first_token,
+    ready,
+    running_daemon,
+    text_of,
+    toy,
+    until,
+    view,
+    worker_pid,
+)
 
 Models = dict[str, dict[str, object]]
 
@@ -124,3 +138,19 @@ async def test_a_daemon_without_a_file_says_so() -> None:
     async with running_daemon({}) as daemon:
         with pytest.raises(InvalidRequestError, match="not started from"):
             await daemon.configuration.reload(None)
+
+
+async def test_prompts_whose_worker_died_are_drained_by_the_next_one(tmp_path: Path) -> None:
+    source = SettingsSource(path=tmp_path / "models.yaml", env={})
+    async with running_daemon({"chat": toy(step_s=0.005)}, source=source) as daemon:
+        live = ask(daemon, "chat", max_tokens=100)
+        outputs = await first_token(live)
+        os.kill(worker_pid(daemon, "chat"), signal.SIGKILL)
+        await until(lambda: view(daemon, "chat").state is ModelState.LOADING)
+        await Desk(daemon, source.path).reload({"chat": toy(step_s=0.002)})
+        outputs += await collect(live)
+        assert ending(outputs).error is None
+        assert len(text_of(outputs).split()) == 100
+        await until(lambda: view(daemon, "chat").state is not ModelState.READY)
+        await ready(daemon, "chat")
+        assert ending(await collect(ask(daemon, "chat"))).error is None

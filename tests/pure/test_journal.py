@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aquahost.daemon.event_log import EventLog
@@ -43,6 +44,7 @@ async def test_events_of_several_runs_are_read_back_in_order(tmp_path: Path) -> 
     assert modes == [0o700, 0o600]
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(EventKind), TEXT, st.none() | TEXT), min_size=1, max_size=5))
 def test_whatever_is_said_comes_back(
     tmp_path_factory: pytest.TempPathFactory, said: list[tuple[str, str, str]]

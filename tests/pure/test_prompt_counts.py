@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -92,6 +93,7 @@ def test_the_refused_are_counted_by_status() -> None:
     assert value(figures, "aquahost_prompts_refused_total", model="", status="404") == 1
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 5))))
 def test_a_histogram_s_buckets_say_how_many_were_no_longer(added: list[tuple[float, int]]) -> None:
     bounds = (0.1, 1.0, 10.0)

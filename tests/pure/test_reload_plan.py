@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aquahost.config.settings import Settings
@@ -54,6 +55,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
     return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, (*path, name)).items()}
 
 
+@hypothesis_settings(deadline=None)
 @given(SETTINGS, LOADED)
 def test_what_has_not_changed_is_not_told(settings: Settings, loaded: set[str]) -> None:
     made = plan_reload(settings, settings, loaded)
@@ -61,6 +63,7 @@ def test_what_has_not_changed_is_not_told(settings: Settings, loaded: set[str]) 
     assert made.settings == settings
 
 
+@hypothesis_settings(deadline=None)
 @given(SETTINGS, SETTINGS, LOADED)
 def test_what_holds_is_what_was_read_but_for_what_needs_a_restart(
     before: Settings, after: Settings, loaded: set[str]
@@ -75,6 +78,7 @@ def test_what_holds_is_what_was_read_but_for_what_needs_a_restart(
     assert done == [change for change in made.changes if change.effect is not Effect.RESTART]
 
 
+@hypothesis_settings(deadline=None)
 @given(SETTINGS, SETTINGS, LOADED)
 def test_every_difference_is_told_once(before: Settings, after: Settings, loaded: set[str]) -> None:
     changes = plan_reload(before, after, loaded).changes
@@ -90,6 +94,7 @@ def test_every_difference_is_told_once(before: Settings, after: Settings, loaded
     assert len(changes) == len(whole) + len({path for path in differ if path[:2] not in whole})
 
 
+@hypothesis_settings(deadline=None)
 @given(SETTINGS, SETTINGS, LOADED)
 def test_a_worker_is_begun_anew_exactly_where_its_entry_asks_for_it(
     before: Settings, after: Settings, loaded: set[str]
@@ -102,6 +107,7 @@ def test_a_worker_is_begun_anew_exactly_where_its_entry_asks_for_it(
         assert (Effect.LOADS_ANEW in mine) == (anew and name in loaded)
 
 
+@hypothesis_settings(deadline=None)
 @given(SETTINGS, SETTINGS, LOADED)
 def test_no_key_is_ever_shown(before: Settings, after: Settings, loaded: set[str]) -> None:
     assert "secret" not in repr(plan_reload(before, after, loaded).changes)
