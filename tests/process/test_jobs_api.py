@@ -242,6 +242,27 @@ async def test_a_refused_job_tries_again_and_says_why_it_waits(host: JobHost) ->
     assert json.loads(data)["choices"][0]["message"]["content"] == REPLY
 
 
+class StridingClock:
+    """Time that passes whenever someone looks, and not otherwise."""
+
+    def __init__(self, stride_s: float) -> None:
+        self._now_s, self._stride_s = 0.0, stride_s
+
+    def now_s(self) -> float:
+        self._now_s += self._stride_s
+        return self._now_s
+
+
+@pytest.mark.parametrize("stride_s", [0.35, 0.6, 0.95])
+async def test_a_pause_that_ends_while_the_runner_looks_is_not_missed(tmp_path: Path, stride_s: float) -> None:
+    async with job_host(tmp_path, FakeDaemon(), StridingClock(stride_s)) as host:
+        host.daemon.refuse = ModelUnavailableError("not yet", retry_after_s=0.05)
+        (job,) = await host.desk.submit([a_job()])
+        await asyncio.sleep(0.2)
+        host.daemon.refuse = None
+        assert (await ended(host, job.id)).state is JobState.COMPLETED
+
+
 async def test_so_many_of_a_model_run_at_once_and_other_models_do_not_wait(tmp_path: Path) -> None:
     daemon = FakeDaemon(fake_settings(jobs={"concurrency": 2, "max_queued": 5}), hang)
     async with job_host(tmp_path, daemon) as host:
