@@ -193,6 +193,7 @@ class _HttpServer(uvicorn.Server):
 
 def _http_config(daemon: Daemon, jobs: JobDesk) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is broken
     return uvicorn.Config(
         build_app(daemon, jobs),
         http=ApiHttpProtocol,

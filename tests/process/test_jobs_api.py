@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -197,6 +198,20 @@ async def test_a_broken_form_is_a_400(host: JobHost, body: bytes) -> None:
     reply = await post_form(host.url, body)
     assert reply.status_code == 400, reply.text
     assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_no_mutation_of_a_form_is_a_fault_of_ours(host: JobHost) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    form = part % (b"purpose", b"batch") + part % (b'file"; filename="a', b"{}") + b"--x--\r\n"
+    assert (await post_form(host.url, form)).status_code == 200
+    chance = random.Random(7)
+    for _ in range(150):
+        mutant = bytearray(form)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(mutant) - 20)
+            mutant[at : at + chance.choice([0, 1, 20])] = chance.randbytes(chance.choice([0, 1]))
+        reply = await post_form(host.url, bytes(mutant))
+        assert reply.status_code in (200, 400), (mutant, reply.text)
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "undefined", "idna", "utf-16", "nothing"])
