@@ -203,6 +203,7 @@ def _jobs(daemon: Daemon, settings: Settings) -> JobDesk:
 def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     limits = ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files()))
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is broken
     return uvicorn.Config(
         app,
         http=bounded_protocol(limits),

@@ -123,8 +123,9 @@ class JobAnswers:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
 
-    async def __call__(self, job: Job) -> Reply:
-        """The reply. Raises RequestError; when cancelled, its prompts are dropped."""
+    async def __call__(self, job: Job, taken: Callable[[], None]) -> Reply:
+        """The reply; `taken` is called once its prompts are in the model's queue. Raises RequestError; when cancelled,
+        its prompts are dropped."""
         endpoint = ENDPOINTS[job.endpoint]
         body: Any = parse_model(job.body, endpoint.body)
         ask = Ask(
@@ -135,5 +136,6 @@ class JobAnswers:
             priority=JOB_PRIORITY if body.priority is None else body.priority,
         )
         with ask.submit(streamed=False) as group:
+            taken()
             response = await collected(group, endpoint.collector(body, group.id))
         return Reply(response.media_type or "application/octet-stream", bytes(response.body))

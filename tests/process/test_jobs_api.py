@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -199,6 +200,20 @@ async def test_a_broken_form_is_a_400(host: JobHost, body: bytes) -> None:
     assert reply.json()["error"]["type"] == "invalid_request_error"
 
 
+async def test_no_mutation_of_a_form_is_a_fault_of_ours(host: JobHost) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    form = part % (b"purpose", b"batch") + part % (b'file"; filename="a', b"{}") + b"--x--\r\n"
+    assert (await post_form(host.url, form)).status_code == 200
+    chance = random.Random(7)
+    for _ in range(150):
+        mutant = bytearray(form)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(mutant) - 20)
+            mutant[at : at + chance.choice([0, 1, 20])] = chance.randbytes(chance.choice([0, 1]))
+        reply = await post_form(host.url, bytes(mutant))
+        assert reply.status_code in (200, 400), (mutant, reply.text)
+
+
 @pytest.mark.parametrize("charset", ["utf-7", "undefined", "idna", "utf-16", "nothing"])
 async def test_any_charset_of_a_form(host: JobHost, charset: str) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="+2AA-\xff"\r\n\r\nhi\r\n--x--\r\n'
@@ -240,6 +255,27 @@ async def test_a_refused_job_tries_again_and_says_why_it_waits(host: JobHost) ->
     assert (view.state, view.attempts) == (JobState.COMPLETED, 1)
     _, data = await host.desk.result(job.id)
     assert json.loads(data)["choices"][0]["message"]["content"] == REPLY
+
+
+class StridingClock:
+    """Time that passes whenever someone looks, and not otherwise."""
+
+    def __init__(self, stride_s: float) -> None:
+        self._now_s, self._stride_s = 0.0, stride_s
+
+    def now_s(self) -> float:
+        self._now_s += self._stride_s
+        return self._now_s
+
+
+@pytest.mark.parametrize("stride_s", [0.35, 0.6, 0.95])
+async def test_a_pause_that_ends_while_the_runner_looks_is_not_missed(tmp_path: Path, stride_s: float) -> None:
+    async with job_host(tmp_path, FakeDaemon(), StridingClock(stride_s)) as host:
+        host.daemon.refuse = ModelUnavailableError("not yet", retry_after_s=0.05)
+        (job,) = await host.desk.submit([a_job()])
+        await asyncio.sleep(0.2)
+        host.daemon.refuse = None
+        assert (await ended(host, job.id)).state is JobState.COMPLETED
 
 
 async def test_so_many_of_a_model_run_at_once_and_other_models_do_not_wait(tmp_path: Path) -> None:

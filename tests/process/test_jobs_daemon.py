@@ -7,29 +7,36 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from aquahost.client import Client
+from aquahost.messages.jobs import JobState
 from cli_process import PATIENCE_S, CliProcess, cli_process
 
 TOYS = """
-  toy: {kind: toy, toy: {load_s: 0.05, step_s: 5ms}}
-  lazy: {kind: toy, autoload: false, toy: {load_s: 0.05, step_s: 5ms}}
+  toy: {{kind: toy, toy: {{load_s: 0.05, step_s: {step_s}}}}}
+  lazy: {{kind: toy, autoload: false, toy: {{load_s: 0.05, step_s: {step_s}}}}}
 """
+SLOW_S, FAST_S = 0.05, 0.0005
+"""A step of a daemon that is to be stopped before a long job has ended, and of the one after it."""
+LONG = 2000
+"""Tokens of a long job."""
 
 
 @pytest.fixture
 def cli() -> Iterator[CliProcess]:
     """Commands with a running daemon."""
     with cli_process() as cli:
-        start(cli)
+        start(cli, SLOW_S)
         yield cli
 
 
-def start(cli: CliProcess) -> None:
-    up = cli.run("up", "-d", "--wait", "--models", cli.models(TOYS))
+def start(cli: CliProcess, step_s: float) -> None:
+    up = cli.run("up", "-d", "--wait", "--models", cli.models(TOYS.format(step_s=step_s)))
     assert up.returncode == 0, up.stderr
 
 
@@ -39,8 +46,10 @@ def jobs(cli: CliProcess) -> dict[str, Any]:
 
 def wait_until_running(cli: CliProcess, job: str) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
-    while jobs(cli)[job]["state"] != "running":
-        assert time.monotonic() < deadline_s, "the job does not run"
+    with Client(Path(cli.about()["socket"])) as client:
+        while (state := client.jobs.get(job).state) is not JobState.RUNNING:
+            assert time.monotonic() < deadline_s, f"the job is {state}"
+            time.sleep(0.02)
 
 
 def lines(count: int) -> bytes:
@@ -57,21 +66,21 @@ def test_jobs_and_batches_outlive_a_killed_daemon(cli: CliProcess) -> None:
     quick = cli.run("submit", "toy", "Hi", "--max-tokens", "3", "--seed", "1").stdout.strip()
     assert cli.run("wait", quick).returncode == 0
     before = cli.run("result", quick).stdout
-    long = cli.run("submit", "toy", "Tell me more", "--max-tokens", "400").stdout.strip()
+    long = cli.run("submit", "toy", "Tell me more", "--max-tokens", str(LONG)).stdout.strip()
     waiting = cli.run("submit", "lazy", "Hi", "--max-tokens", "3").stdout.strip()
     with client_of(cli) as client:
         file = client.files.create(file=("in.jsonl", lines(20)), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     wait_until_running(cli, long)
     os.kill(cli.about()["pid"], signal.SIGKILL)
-    start(cli)
+    start(cli, FAST_S)
     assert cli.run("wait", long, waiting, "--timeout", "50s").returncode == 0
     found = jobs(cli)
     assert {found[job]["state"] for job in (quick, long, waiting)} == {"completed"}
     assert found[long]["attempts"] == 2
     assert found[quick]["attempts"] == 1
     assert cli.run("result", quick).stdout == before
-    assert len(cli.run("result", long).stdout.split()) == 400
+    assert len(cli.run("result", long).stdout.split()) == LONG
     with client_of(cli) as client:
         deadline_s = time.monotonic() + PATIENCE_S
         while (now := client.batches.retrieve(batch.id)).status != "completed":
@@ -86,15 +95,15 @@ def test_jobs_and_batches_outlive_a_killed_daemon(cli: CliProcess) -> None:
 def test_a_job_cut_short_by_the_daemon_s_end_runs_again_and_a_broken_database_is_one_clear_line(
     cli: CliProcess,
 ) -> None:
-    job = cli.run("submit", "toy", "Tell me more", "--max-tokens", "300").stdout.strip()
+    job = cli.run("submit", "toy", "Tell me more", "--max-tokens", str(LONG)).stdout.strip()
     wait_until_running(cli, job)
     assert cli.run("down", "--now").returncode == 0
-    start(cli)
-    assert cli.run("wait", job).returncode == 0
-    assert len(cli.run("result", job).stdout.split()) == 300
+    start(cli, FAST_S)
+    assert cli.run("wait", job, "--timeout", "40s").returncode == 0, cli.run("logs").stdout
+    assert len(cli.run("result", job).stdout.split()) == LONG
     assert cli.run("down", "--now").returncode == 0
     (cli.folder / "state" / "jobs" / "jobs.sqlite").write_bytes(b"no database" * 1000)
-    up = cli.run("up", "-d", "--wait", "--models", cli.models(TOYS))
+    up = cli.run("up", "-d", "--wait", "--models", cli.models(TOYS.format(step_s=FAST_S)))
     assert up.returncode == 1
     assert "jobs.sqlite cannot be read (file is not a database); move the file away" in up.stderr
     assert "Traceback" not in up.stderr

@@ -140,7 +140,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         (TENANT_OF % "[zebra]", "1: tenants.a.models: no model is named zebra; there are: toy"),
         (TENANT_OF % "toy", '1: tenants.a.models: "toy" is not allowed; a list of names, like [chat, paint]'),
         (TENANT_OF % "[../x]", "1: tenants.a.models: "),
-        ("- a", " needs keys with values: host, scheduler, leasing, tenants, models"),
+        ("- a", " needs keys with values: host, scheduler, leasing, jobs, tenants, models"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_where_and_what_is_allowed(text: str, mistake: str, file: Path) -> None:

@@ -121,6 +121,7 @@ class FakeDaemon:
         self.settings = settings or fake_settings(max_queue)
         self.keyring = Keyring(self.settings)
         self.configuration = FakeConfiguration()
+        self.configuration.watchers.append(self.keyring.use)
         self.script = script or answer
         self.refuse: Exception | None = None
         """Raised by `submit`."""

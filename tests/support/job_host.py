@@ -17,7 +17,7 @@ from api_server import serving
 from aquahost.api.app import build_app
 from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.job_requests import JobAnswers
-from aquahost.clock import SystemClock
+from aquahost.clock import Clock, SystemClock
 from aquahost.daemon.jobs.desk import JobDesk
 from fake_daemon import FakeDaemon
 
@@ -39,7 +39,7 @@ class JobHost:
         return self.client.with_options(api_key=key)
 
 
-def a_desk(folder: Path, daemon: FakeDaemon, faults: list[str]) -> JobDesk:
+def a_desk(folder: Path, daemon: FakeDaemon, faults: list[str], clock: Clock | None = None) -> JobDesk:
     """A desk in that folder whose jobs the daemon answers."""
     return JobDesk(
         folder,
@@ -47,16 +47,16 @@ def a_desk(folder: Path, daemon: FakeDaemon, faults: list[str]) -> JobDesk:
         execute=JobAnswers(daemon),
         read_input=BatchInput(lambda: daemon.settings),
         write_line=written_line,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         faults=faults,
     )
 
 
 @asynccontextmanager
-async def job_host(folder: Path, daemon: FakeDaemon) -> AsyncIterator[JobHost]:
+async def job_host(folder: Path, daemon: FakeDaemon, clock: Clock | None = None) -> AsyncIterator[JobHost]:
     """A desk that runs, and its API."""
     faults: list[str] = []
-    desk = a_desk(folder, daemon, faults)
+    desk = a_desk(folder, daemon, faults, clock)
     desk.start()
     try:
         async with (

@@ -20,8 +20,9 @@ from aquahost.messages.prompts import ErrorDetail
 
 logger = logging.getLogger(__name__)
 
-Execute = Callable[[Job], Awaitable[Reply]]
-"""Has a job's request answered. Raises RequestError; a cancelled one drops its prompts."""
+Execute = Callable[[Job, Callable[[], None]], Awaitable[Reply]]
+"""Has a job's request answered, and calls back once its model has taken it. Raises RequestError; when cancelled, it
+drops the job's prompts."""
 CANCELLED_STATUS = 499
 """Of the error of a job whose prompt someone has cancelled."""
 
@@ -62,10 +63,10 @@ class Runner:
         """Begin jobs as they come, until cancelled; those that run go on."""
         while True:
             self._wake.clear()
-            wait_s: float | None = None
+            now_s = self._clock.now_s()  # the same for all, lest a pause end between two looks at it
             try:
-                await self._begin_what_fits()
-                wait_s = self.pauses.next_s(self._clock.now_s())
+                await self._begin_what_fits(now_s)
+                wait_s = self.pauses.next_s(now_s)
             except StorageError as error:
                 logger.error("no job can be begun: %s; trying again in %g s", error, RETRY_S)
                 wait_s = RETRY_S
@@ -79,14 +80,14 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin_what_fits(self) -> None:
+    async def _begin_what_fits(self, now_s: float) -> None:
         for model in await self._storage.do(lambda store: store.jobs.queued_models()):
             free = self._concurrency - self._of_model[model]
             if free > 0:
-                await self._begin(model, free)
+                await self._begin(model, free, now_s)
 
-    async def _begin(self, model: str, most: int) -> None:
-        paused = self.pauses.tenants(model, self._clock.now_s())
+    async def _begin(self, model: str, most: int, now_s: float) -> None:
+        paused = self.pauses.tenants(model, now_s)
 
         def claim(store: Store) -> list[Job]:
             return store.jobs.claim(model, paused, most, time.time())
@@ -113,21 +114,27 @@ class Runner:
         self._wake.set()
 
     async def _run(self, job: Job) -> None:
+        was_taken = False
+
+        def taken() -> None:
+            nonlocal was_taken
+            was_taken = True
+            self.pauses.taken(job.model, job.tenant)
+
         try:
-            reply = await self._execute(job)
+            reply = await self._execute(job, taken)
         except asyncio.CancelledError:
             await self._storage.insist(_requeue(job, refused=False))  # in vain where it was cancelled for good
             raise
         except RequestError as error:
-            await self._on_error(job, error)
+            await self._on_error(job, error, refused=not was_taken)
         except Exception:
             logger.exception("job %s broke", job.id)
             await self._fail(job, ErrorDetail(message="an internal fault; see `aquahost logs`", code="internal_error"))
         else:
-            self.pauses.taken(job.model, job.tenant)
             await self._complete(job, reply)
 
-    async def _on_error(self, job: Job, error: RequestError) -> None:
+    async def _on_error(self, job: Job, error: RequestError, *, refused: bool) -> None:
         if error.status in (429, 503):
             self.pauses.refused(
                 job.model,
@@ -136,9 +143,8 @@ class Runner:
                 retry_after_s=error.retry_after_s,
                 why=error.message,
             )
-            await self._storage.insist(_requeue(job, refused=True))
+            await self._storage.insist(_requeue(job, refused=refused))
             return
-        self.pauses.taken(job.model, job.tenant)
         if error.status == CANCELLED_STATUS:
             await self._storage.insist(lambda store: store.jobs.cancel(job.id, time.time()))
             self._ended(job)
