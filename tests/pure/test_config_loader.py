@@ -134,7 +134,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("models: {a/../b: {kind: toy}}", "1: models.\"a/../b\": not a name"),
         ("tenants: {a: {key: hunter22}, b: {key: hunter22}}", "1: tenants.b.key: the same key as tenants.a"),
         ("host: {admin_key: hunter22}\ntenants: {b: {key: hunter22}}", "2: tenants.b.key: the same key as host."),
-        ("- a", " needs keys with values: host, scheduler, leasing, tenants, models"),
+        ("- a", " needs keys with values: host, scheduler, leasing, jobs, tenants, models"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_where_and_what_is_allowed(text: str, mistake: str, file: Path) -> None:
