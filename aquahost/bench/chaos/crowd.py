@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -55,6 +56,19 @@ class Crowd:
         self.killed_s: dict[str, float] = {}
         """When each model's worker was killed last, alone or with the daemon; kept by whoever kills."""
         self._turns: Iterator[int] = itertools.cycle(range(len(asks)))
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
+        """Ask while the context lasts, and then until each client has the reply that it waits for. If what is
+        done in it fails, clients just leave."""
+        clients = asyncio.create_task(self.run())
+        try:
+            yield
+        except BaseException:
+            clients.cancel()
+            raise
+        self.over.set()
+        await clients
 
     async def run(self) -> None:
         """Ask until it is over."""

@@ -53,12 +53,8 @@ async def _run(host: ChaosHost, rounds: int, daemon_kills: int, clients: int, se
     crowd = Crowd(host, asks, expected, clients)
     killer = Killer(host, crowd, seed=seed, say=say)
     say(f"killing workers {rounds} times and the daemon {daemon_kills} times …")
-    asking = asyncio.create_task(crowd.run())
-    try:
+    async with crowd.asking():
         await killer.run(rounds, daemon_kills)
-    finally:
-        crowd.over.set()
-        await asking
     say("looking at what is left …")
     return Report(
         counts=_counts(crowd.tally, killer.kills),

@@ -73,12 +73,8 @@ async def _run(host: ChaosHost, seconds: float, clients: int, seed: int, say: Sa
     expected = await expected_replies(host, asks, clients)
     first = await come_to_rest(host)
     crowd = Crowd(host, asks, expected, clients)
-    asking = asyncio.create_task(crowd.run())
-    try:
+    async with crowd.asking():
         samples = await _watch(host, seconds, say)
-    finally:
-        crowd.over.set()
-        await asking
     grown = _grown(samples, crowd)
     growing = [one for one in grown if not one.is_flat]
     restarts = [model.name for model in (await host.snapshot()).models if model.restarts]
