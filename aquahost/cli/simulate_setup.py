@@ -53,6 +53,7 @@ def make_setup(settings: Settings, gpus: str | None, asked: AskedTrace) -> Setup
     # Of the trace all that can be wrong without profiles is said before these are worked out.
     trace = None if asked.name == TRAFFIC else _trace_of_name(models, asked)
     machine, profiles = _machine(settings, gpus)
+    _check_contexts(models, profiles)
     if trace is None:
         trace = _traffic(models, profiles, asked)
     with quiet_stdout():
@@ -90,6 +91,15 @@ def _machine(settings: Settings, gpus: str | None) -> tuple[Machine, dict[str, P
         chunk_bytes=EMULATED_CHUNK_BYTES,
     )
     return machine, profiles_on(settings, EMULATED)
+
+
+def _check_contexts(models: Mapping[str, ModelSettings], profiles: Mapping[str, Profile]) -> None:
+    """As an engine does that loads a model."""
+    for name, profile in profiles.items():
+        asked, costs = models[name].max_context, profile.costs
+        if asked is not None and isinstance(costs, LanguageCosts) and asked > costs.context_tokens:
+            most = costs.context_tokens
+            raise ConfigError(f"models.{name}: max_context is {asked}; the model was made for {most} tokens at most")
 
 
 # -- the trace -------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_prompts_that_fail_are_counted_and_a_run_of_nothing_else_ends_with_1(mod
     short = long | {"input_tokens": 10}
     some = simulate(models, "--trace", lines(tmp_path / "t.jsonl", long, short))
     assert some.exit_code == 0
-    assert "fair × peer: 1 of 2 prompts failed: 1 × 400: 9005 tokens; at most 8193 fit" in some.stderr
+    assert "fair × peer: 1 of 2 prompts failed: 1 × 400: 9005 tokens; at most 8192 fit" in some.stderr
     assert simulate(models, "--trace", lines(tmp_path / "t.jsonl", long)).exit_code == 1
 
 
