@@ -82,7 +82,6 @@ class Daemon:
         self._events, self._gpus = EventLog(), GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
         self._models = hosted_models(settings, log_dir, step_times or {})
-        bounds = queue_bounds(settings)
         self._router = Router(
             self._models,
             send=self._link.send,
@@ -91,7 +90,7 @@ class Daemon:
             events=self._events,
             clock=clock,
             weights=account_weights(self.keyring.weights, settings),
-            bounds=bounds,
+            bounds=queue_bounds(settings),
         )
         self._time_limit = PromptTimeLimit(self._router, settings.host.prompt_timeout_s)
         self._supervisor = Supervisor(
@@ -113,7 +112,7 @@ class Daemon:
         self.configuration = Reloading(
             settings, source, log_dir, self._models, self._router, self._supervisor, self._parking, self._events
         )
-        self.configuration.watchers += [self.keyring.use, bounds.use]
+        self.configuration.watchers += [self.keyring.use, self._router.bounds.use]
 
     # -- life --------------------------------------------------------------------------------------------------
 

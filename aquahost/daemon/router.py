@@ -66,7 +66,7 @@ class Router:
         """`weights`: the shares of tenants, by name; 1 for any other. It may change. `bounds`: of tenants' queues."""
         self._models = models
         self.weights = weights if weights is not None else {}
-        self._bounds = bounds or QueueBounds({})
+        self.bounds = bounds or QueueBounds({})
         self.tenants = TenantTotals(self.weights)
         self.first_tokens = FirstTokens()
         self.counts = PromptCounts()
@@ -104,7 +104,7 @@ class Router:
         check_kind(model, request)
         worker_id = self._ready_worker(model)
         now_s = self._clock.now_s()
-        self._bounds.admit(model, tenant, now_s)
+        self.bounds.admit(model, tenant, now_s)
         prompt = Prompt(
             id=secrets.token_hex(6),
             model=name,
@@ -118,7 +118,7 @@ class Router:
         live = LivePrompt(prompt, stream, Notices() if notices else None)
         self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
-        self._bounds.joined(tenant)
+        self.bounds.joined(tenant)
         if notices:
             self._told[prompt.id] = live
         self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
@@ -274,7 +274,7 @@ class Router:
         self._told.pop(live.id, None)
         model.stranded.discard(live.id)
         completed = finished.reason in (FinishReason.STOP, FinishReason.LENGTH)
-        self._bounds.left(live.tenant, now_s, completed=completed)
+        self.bounds.left(live.tenant, now_s, completed=completed)
         if completed:
             model.completions.note(now_s)
         live.stream.feed(finished)
