@@ -69,7 +69,7 @@ class Daemon:
         source: SettingsSource | None = None,
     ) -> None:
         """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured. `plan_gpus` is asked
-        once, before models are loaded. Without `keyring` keys are those of `settings`. `source`: what `reload` reads."""
+        before models are loaded. Without `keyring` keys are those of `settings`. `source`: what `reload` reads."""
         self.keyring = keyring if keyring is not None else Keyring(settings)
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
