@@ -32,6 +32,7 @@ def test_sudden_deaths_of_workers_and_of_the_daemon(cli: CliProcess) -> None:
     counts = report["counts"]
     assert (counts["workers killed"], counts["daemons killed"]) == (6, 1)
     assert counts["prompts answered"] > 20
+    assert counts["durable jobs"] > 3
     back, *_ = report["times"]
     assert 0 < back["p50_s"] <= back["p99_s"]
 

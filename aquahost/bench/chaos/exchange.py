@@ -46,7 +46,7 @@ async def exchange(http: httpx.AsyncClient, url: str, ask: Ask, on_life: Callabl
             if reply.status_code != 200:
                 raise _refusal(reply, await reply.aread())
             if not ask.streamed:
-                return _whole(json.loads(await reply.aread()))
+                return said_by(json.loads(await reply.aread()))
             said = _Said()
             async for line in _lines(reply.aiter_bytes()):
                 if line.startswith(b"data:"):
@@ -109,7 +109,8 @@ class _Said:
         return _form(dict(self._texts), self._reasons, self._images)
 
 
-def _whole(reply: dict[str, Any]) -> str:
+def said_by(reply: dict[str, Any]) -> str:
+    """What a whole reply says, in a form to be compared."""
     choices = reply.get("choices", [])
     texts = {one["index"]: one.get("text") or one.get("message", {}).get("content") or "" for one in choices}
     reasons = {one["index"]: one["finish_reason"] for one in choices}

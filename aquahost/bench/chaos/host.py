@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 
 from aquahost.bench.chaos.processes import processes_of
 from aquahost.bench.private_daemon import PrivateDaemon
+from aquahost.config.paths import jobs_dir
+from aquahost.daemon.jobs.store import CONTENTS
 from aquahost.errors import StartError
 from aquahost.messages.snapshot import ModelState, Snapshot
 
@@ -31,6 +34,7 @@ class ChaosHost:
     def __init__(self, daemon: PrivateDaemon, models: Path) -> None:
         self._daemon, self._models = daemon, models
         self._runtime_dir = Path(daemon.env["AQUAHOST_RUNTIME_DIR"])
+        self._results = jobs_dir(daemon.env) / CONTENTS
         self.log = Path(daemon.env["AQUAHOST_STATE_DIR"]) / "logs" / "daemon.log"
         self.pid, self.port, self.socket = daemon.pid, daemon.port, daemon.socket
         self.deaths = 0
@@ -46,11 +50,11 @@ class ChaosHost:
 
     async def snapshot(self) -> Snapshot:
         """The daemon's snapshot. Raises httpx.HTTPError where none answers."""
-        return msgspec.json.decode((await self._get("/control/snapshot")).content, type=Snapshot)
+        return msgspec.json.decode((await self.get("/control/snapshot")).content, type=Snapshot)
 
     async def health(self) -> list[str]:
         """What the daemon says is broken, of itself or of its workers."""
-        problems: list[str] = (await self._get("/healthz")).json()["problems"]
+        problems: list[str] = (await self.get("/healthz")).json()["problems"]
         return problems
 
     async def seen(self, condition: Callable[[Snapshot], bool], within_s: float) -> bool:
@@ -84,10 +88,23 @@ class ChaosHost:
         self.pid, self.port = about["pid"], about["port"]
         self.up.set()
 
-    async def _get(self, path: str) -> httpx.Response:
-        transport = httpx.AsyncHTTPTransport(uds=str(self.socket))
-        async with httpx.AsyncClient(transport=transport, base_url="http://aquahost", timeout=_ANSWER_S) as http:
+    async def get(self, path: str) -> httpx.Response:
+        """A control route's answer. Raises httpx.HTTPError where none comes."""
+        async with self._control() as http:
             return await http.get(path)
+
+    async def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """The same of a request with a body; raises httpx.HTTPError for a refusal, too."""
+        async with self._control() as http:
+            return (await http.post(path, json=body)).raise_for_status()
+
+    def job_results(self) -> int:
+        """How many results of durable jobs lie on the disk."""
+        return sum(not one.name.startswith(".") for one in self._results.iterdir())
+
+    def _control(self) -> httpx.AsyncClient:
+        transport = httpx.AsyncHTTPTransport(uds=str(self.socket))
+        return httpx.AsyncClient(transport=transport, base_url="http://aquahost", timeout=_ANSWER_S)
 
 
 def all_ready(snapshot: Snapshot) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aquahost.bench.chaos.asks import make_asks
 from aquahost.bench.chaos.crowd import Crowd, Tally, expected_replies
+from aquahost.bench.chaos.durable import DurableJobs
 from aquahost.bench.chaos.host import ChaosHost
 from aquahost.bench.chaos.kills import Killer, Kills
 from aquahost.bench.chaos.models import write_models
@@ -51,21 +52,23 @@ async def _run(host: ChaosHost, rounds: int, daemon_kills: int, clients: int, se
     expected = await expected_replies(host, asks, clients)
     first = await come_to_rest(host)
     crowd = Crowd(host, asks, expected, clients)
+    jobs = DurableJobs(host, asks, expected)
     killer = Killer(host, crowd, seed=seed, say=say)
     say(f"killing workers {rounds} times and the daemon {daemon_kills} times …")
-    async with crowd.asking():
+    async with crowd.asking(), jobs.queueing():
         await killer.run(rounds, daemon_kills)
     say("looking at what is left …")
+    of_jobs = await jobs.checks()
     return Report(
-        counts=_counts(crowd.tally, killer.kills),
-        checks=[*of_prompts(crowd.tally), *_of_kills(killer.kills), *await checks_at_rest(host, first)],
+        counts=_counts(crowd.tally, killer.kills) | {"durable jobs": jobs.count},
+        checks=[*of_prompts(crowd.tally), *of_jobs, *_of_kills(killer.kills), *await checks_at_rest(host, first)],
         times=_times(crowd, killer.kills),
         took_s=time.monotonic() - began_s,
     )
 
 
 def of_prompts(tally: Tally) -> list[Check]:
-    """What must not become of a prompt. Durable jobs would have a row of their own here: duplicate results."""
+    """What must not become of a prompt."""
     return [
         none_of("prompts lost", tally.lost),
         none_of("wrong replies", tally.wrong),

@@ -28,6 +28,10 @@ class Reply(msgspec.Struct, frozen=True):
     data: bytes
 
 
+CONTENTS = "contents"
+"""The folder of results and files, within that of the jobs."""
+
+
 class Store:
     """Owns the folder: jobs.sqlite, its lock, and the folder of contents. All methods block, and raise sqlite3.Error or
     OSError; none may be called by two threads at once.
@@ -43,7 +47,7 @@ class Store:
         self._lock_fd = _locked(folder)
         try:
             self._database = Database(folder / "jobs.sqlite")
-            self.blobs = Blobs(private_dir(folder / "contents"))
+            self.blobs = Blobs(private_dir(folder / CONTENTS))
         except BaseException:
             os.close(self._lock_fd)
             raise
