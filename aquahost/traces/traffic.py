@@ -12,6 +12,7 @@ from aquahost.config.settings import Kind, ModelSettings
 from aquahost.errors import ConfigError
 from aquahost.traces.built_in import Lengths
 from aquahost.traces.trace import Trace, TracePrompt, in_order
+from aquahost.units import format_seconds
 
 _LOW, _HIGH = 0.05, 8.0
 """Lengths lie within these multiples of their mean."""
@@ -41,7 +42,7 @@ def make_traffic(
 
     `contexts`: most tokens of a prompt and its reply, by model; neither takes more than half of that. Every model has
     its own random stream, so that one more model changes nothing of the others'. Raises ConfigError if no entry expects
-    anything.
+    anything, or nothing in so short a time.
     """
     prompts: list[TracePrompt] = []
     for name, settings in models.items():
@@ -49,6 +50,8 @@ def make_traffic(
         arrivals = list(_arrivals(generator, times * settings.traffic.rate_per_s, 0.0, duration_s))
         prompts += _of_model(name, settings, generator, arrivals, (contexts or {}).get(name, _ANY))
     if not prompts:
+        if any(settings.traffic.rate_per_s for settings in models.values()):
+            raise ConfigError(f"no prompt falls into {format_seconds(duration_s)}; give a longer --duration")
         raise ConfigError(
             "no model expects any prompts; say what is asked of them in models.yaml, like "
             "traffic: {rate_per_s: 2, input_tokens: 512, output_tokens: 256}, or give a --trace"
