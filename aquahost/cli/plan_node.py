@@ -59,8 +59,8 @@ def _probed(settings: Settings, env: Mapping[str, str]) -> Hardware:
         if settings.host.driver != "cuda":
             raise
         raise ConfigError(
-            f"host.driver is cuda, and this machine's GPUs can't be looked at ({error}); say which GPUs are to be "
-            "planned for, like --gpus 8xH100"
+            "host.driver is cuda, and no GPU of this machine answers: say which GPUs are to be planned for, like "
+            f"--gpus 8xH100 ({error})"
         ) from error
 
 

@@ -117,7 +117,18 @@ def _traffic(models: Mapping[str, ModelSettings], profiles: Mapping[str, Profile
     expected = asked.times * duration_s * sum(model.traffic.rate_per_s for model in models.values())
     if expected >= _MANY_PROMPTS:
         say(f"making a trace of about {expected:,.0f} prompts …")
-    return make_traffic(models, seed=asked.seed, duration_s=duration_s, times=asked.times, contexts=contexts)
+    return make_traffic(
+        models,
+        seed=asked.seed,
+        duration_s=duration_s,
+        times=asked.times,
+        contexts=contexts,
+        progress=_say_model if expected >= _MANY_PROMPTS else None,
+    )
+
+
+def _say_model(name: str, prompts: int) -> None:
+    say(f"  {counted(prompts, 'prompt')} to {name}")
 
 
 def _trace_of_name(models: Mapping[str, ModelSettings], asked: AskedTrace) -> Trace:

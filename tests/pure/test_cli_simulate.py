@@ -192,6 +192,13 @@ def test_an_entry_s_context_bounds_its_prompts(models: Path, tmp_path: Path) -> 
     assert "models.chat: max_context is 9000; the model was made for 8192 tokens at most" in long.stderr
 
 
+def test_the_making_of_a_long_trace_is_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost.cli.simulate_setup._MANY_PROMPTS", 40)
+    result = simulate(models, "--duration", "10s")
+    assert "making a trace of about 45 prompts …" in result.stderr
+    assert re.search(r"^  \d+ prompts to chat\n  \d+ prompts? to paint$", result.stderr, re.MULTILINE)
+
+
 def test_where_stderr_is_no_terminal_a_line_tells_now_and_then_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
