@@ -45,8 +45,8 @@ class JsonFormat(PrivateFormatter):
             line["model"] = model
         if prompt_id := getattr(record, PROMPT_ID, None):
             line["prompt_id"] = prompt_id
-        if record.exc_info:
-            line["exception"] = self.exception(record)
+        if exception := self.exception(record):
+            line["exception"] = exception
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -23,18 +23,26 @@ class PrivateFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
-        if record.exc_info:
-            record.exc_text = self.exception(record)  # used as it is by all formatters after us
+        record.exc_text = self.exception(record)  # used as it is by all formatters after us
         return super().format(record)
 
-    def exception(self, record: logging.LogRecord) -> str:
-        """What there is to say of the record's error."""
-        assert record.exc_info is not None
+    def exception(self, record: logging.LogRecord) -> str | None:
+        """What there is to say of the record's error, if it has one."""
+        if (told := getattr(record, "error_of_prompt", None)) is not None:
+            full, without_words = told
+            return str(full if self._log_prompts else without_words)
+        if not record.exc_info:
+            return None
         of_prompt = getattr(record, "of_prompt", False) or record.name == _OF_REQUESTS
         error = record.exc_info[1]
         if error is None or self._log_prompts or not of_prompt:
             return self.formatException(record.exc_info)
         return wordless(error)
+
+
+def error_of_prompt(error: BaseException) -> dict[str, tuple[str, str]]:
+    """`extra` of a record with such an error that must not keep it: its frames may hold a GPU's memory."""
+    return {"error_of_prompt": ("".join(traceback.format_exception(error)).rstrip(), wordless(error))}
 
 
 def wordless(error: BaseException) -> str:

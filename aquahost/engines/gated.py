@@ -17,7 +17,7 @@ from aquahost.engines.random_state import RandomState
 from aquahost.engines.workspace import NoRoomError, Workspace
 from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.log_format import PROMPT_ID
-from aquahost.log_privacy import OF_PROMPT
+from aquahost.log_privacy import error_of_prompt
 from aquahost.messages.memory import LeaseGranted, LeaseReturned, MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
@@ -287,6 +287,6 @@ class GatedEngine:
     def _describe_and_log(prompt_id: str, error: Exception) -> ErrorDetail:
         detail = describe_failure(error)
         if detail.status >= 500:
-            extra = {**OF_PROMPT, PROMPT_ID: prompt_id}
-            logger.error("prompt %s failed", prompt_id, exc_info=error, extra=extra)
+            extra = {**error_of_prompt(error), PROMPT_ID: prompt_id}
+            logger.error("prompt %s failed", prompt_id, extra=extra)
         return detail
