@@ -25,6 +25,7 @@ from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.bounded_protocol import bounded_protocol
 from aquahost.api.connection_limits import ConnectionLimits
 from aquahost.api.job_requests import JobAnswers
+from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
@@ -156,8 +157,11 @@ async def _run(
         keyring=keyring,
         source=source,
     )
-    jobs = _jobs(daemon, settings)
-    servers = HttpServers(functools.partial(_http_config, build_app(daemon, jobs), settings.host), *listeners, tls)
+    rates = RateLimits(settings.tenants, clock)
+    jobs = _jobs(daemon, settings, rates)
+    servers = HttpServers(
+        functools.partial(_http_config, build_app(daemon, jobs, rates), settings.host), *listeners, tls
+    )
     endpoint = settings.host.otlp_endpoint
     traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
     if traces is not None:
@@ -188,11 +192,11 @@ async def _run(
     logger.info("stopped")
 
 
-def _jobs(daemon: Daemon, settings: Settings) -> JobDesk:
+def _jobs(daemon: Daemon, settings: Settings, rates: RateLimits) -> JobDesk:
     return JobDesk(
         paths.jobs_dir(),
         settings.jobs,
-        execute=JobAnswers(daemon),
+        execute=JobAnswers(daemon, rates),
         read_input=BatchInput(lambda: daemon.settings),
         write_line=written_line,
         clock=SystemClock(),

@@ -37,10 +37,11 @@ _TAGS = [
 ]
 
 
-def build_app(daemon: Daemon, jobs: JobDesk | None = None) -> FastAPI:
+def build_app(daemon: Daemon, jobs: JobDesk | None = None, rates: RateLimits | None = None) -> FastAPI:
     """The API over `daemon`, to be run by any number of listeners; owns nothing that needs closing.
 
-    Without `jobs` there are no routes for jobs, files and batches.
+    Without `jobs` there are no routes for jobs, files and batches. `rates`: what tenants may use in a minute, if others
+    use of it, too.
     """
     app = FastAPI(
         title="aquahost",
@@ -62,7 +63,7 @@ def build_app(daemon: Daemon, jobs: JobDesk | None = None) -> FastAPI:
     front = Front(
         daemon=daemon,
         gate=Gatekeeper(settings, daemon.keyring),
-        rates=RateLimits(settings.tenants, SystemClock()),
+        rates=rates if rates is not None else RateLimits(settings.tenants, SystemClock()),
         max_body_bytes=settings.host.max_body_bytes,
     )
     daemon.configuration.watchers.append(lambda changed: front.rates.use(changed.tenants))

@@ -83,6 +83,7 @@ def _add_changing(app: FastAPI, front: Front, desk: JobDesk) -> None:
     async def create_file(request: Request) -> Response:
         """Keep a file of requests for a batch."""
         tenant = front.gate.tenant(request.scope)
+        front.rates.of(tenant).spend_request()
         async with upload(request, desk.settings.max_upload_bytes) as file:
             _check_fields(file.fields)
             kept = await desk.add_file(tenant, file.name, file.fields["purpose"], file.content, file.nbytes)

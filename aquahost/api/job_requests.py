@@ -18,6 +18,7 @@ from aquahost.api.completions import completion_requests
 from aquahost.api.contract import Daemon
 from aquahost.api.image_replies import ImageCollector
 from aquahost.api.images import image_requests
+from aquahost.api.rate_limits import RateLimits
 from aquahost.api.replies import Ask, Collector, collected
 from aquahost.api.schemas_media import ImageBody, SpeechBody
 from aquahost.api.schemas_text import ChatBody, CompletionBody
@@ -26,7 +27,7 @@ from aquahost.daemon.jobs.accounts import JOB_PRIORITY, account_of
 from aquahost.daemon.jobs.job_table import Job
 from aquahost.daemon.jobs.store import Reply
 from aquahost.daemon.unknown_model import unknown_model
-from aquahost.errors import InvalidRequestError
+from aquahost.errors import InvalidRequestError, UnknownModelError
 from aquahost.messages.prompts import Request
 
 _TEXT = (Kind.LLM, Kind.TOY)
@@ -120,20 +121,25 @@ def check_job(endpoint: str, body: bytes, settings: Settings, models: Collection
 class JobAnswers:
     """Has the daemon answer jobs, as the API would have answered their clients."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, daemon: Daemon, rates: RateLimits | None = None) -> None:
+        """`rates`: what tenants may use in a minute, of which their jobs take their tokens, too."""
+        self._daemon, self._rates = daemon, rates
 
     async def __call__(self, job: Job, taken: Callable[[], None]) -> Reply:
         """The reply; `taken` is called once its prompts are in the model's queue. Raises RequestError; when cancelled,
         its prompts are dropped."""
         endpoint = ENDPOINTS[job.endpoint]
         body: Any = parse_model(job.body, endpoint.body)
+        if job.model not in self._daemon.settings.models:
+            gone = f"the model {job.model!r} is not hosted any more"  # others' names are not for every tenant
+            raise UnknownModelError(gone, param="model", code="model_not_found")
         ask = Ask(
             daemon=self._daemon,
             model=job.model,
             requests=endpoint.requests(body),
             tenant=account_of(job.tenant),
-            priority=JOB_PRIORITY if body.priority is None else body.priority,
+            allowance=None if self._rates is None else self._rates.of(job.tenant),
+            priority=JOB_PRIORITY if body.priority is None else max(JOB_PRIORITY, body.priority),
         )
         with ask.submit(streamed=False) as group:
             taken()

@@ -27,6 +27,7 @@ from aquahost.errors import (
 )
 from aquahost.events import EventKind
 from aquahost.log_format import PROMPT_ID
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import (
     Accepted,
     ErrorDetail,
@@ -254,7 +255,8 @@ class Router:
                 try:
                     self._hand_over(live, model.worker_id)
                 except Exception:  # of one prompt; the others must not be lost with it
-                    logger.exception("prompt %s could not be handed to its worker", live.id, extra={PROMPT_ID: live.id})
+                    extra = {**OF_PROMPT, PROMPT_ID: live.id}
+                    logger.exception("prompt %s could not be handed to its worker", live.id, extra=extra)
                     self._retire(live, not_sent(live.id))
 
     def _held_back(self, worker_id: int) -> list[HostedModel]:

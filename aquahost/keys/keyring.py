@@ -93,13 +93,16 @@ class Keyring:
     def _refresh(self) -> None:
         if self._file is None:
             return
+        known = self._stamp
         try:
             stamp = self._file.stamp()
-            if stamp == self._stamp:
+            if stamp == known:
                 return
             self._stamp = stamp  # before the reading: what is written meanwhile is then read by the next one
             self._records = self._file.read()
         except (ConfigError, OSError) as error:
+            if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+                self._stamp = known  # it was not read for want of something: the next request tries again
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 logger.error("%s; the keys known before still hold", error)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aquahost.config.settings import NAME_PATTERN, Kind
+from aquahost.config.names import NAME_PATTERN
+from aquahost.config.settings import Kind
 
 _LONGEST_S = 24 * 3600
 _MOST_TOKENS = 1 << 24

@@ -56,6 +56,8 @@ class BatchWork:
         self._drop = drop
         self._most_open = most_open
         self._tasks = Tasks("the batches", faults)
+        self._reading = asyncio.Semaphore(1)
+        """Input files are large, and others need the threads and the cores."""
         self._at_work: set[str] = set()
         self._look_again: set[str] = set()
 
@@ -116,7 +118,8 @@ class BatchWork:
         """Queue the requests of a batch, or fail it."""
         path = self._storage.store.blobs.path(batch.input_file_id)
         try:
-            read = await asyncio.to_thread(self._read_input, batch, path)
+            async with self._reading:
+                read = await asyncio.to_thread(self._read_input, batch, path)
         except OSError as error:
             wrong = BatchError(code="unreadable_file", message=f"the input file cannot be read: {reason(error)}")
             read = ReadBatch([], [wrong])

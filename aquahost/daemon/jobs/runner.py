@@ -16,6 +16,7 @@ from aquahost.daemon.jobs.pauses import Pauses
 from aquahost.daemon.jobs.store import Reply, Store
 from aquahost.daemon.jobs.store_thread import RETRY_S, StoreThread
 from aquahost.errors import RequestError, StorageError
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import ErrorDetail
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,10 @@ class Runner:
         try:
             jobs = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            await self._give_back(await claiming)
+            with contextlib.suppress(
+                StorageError
+            ):  # or the end would never come; the next daemon finds what was claimed
+                await self._give_back(await claiming)
             raise
         for job in jobs:
             self._of_model[model] += 1
@@ -106,7 +110,7 @@ class Runner:
 
     async def _give_back(self, jobs: list[Job]) -> None:
         for job in jobs:
-            await self._storage.insist(_requeue(job, refused=True))
+            await self._storage.do(_requeue(job, refused=True))
 
     def _over(self, job: Job, _: asyncio.Task[None]) -> None:
         del self._running[job.id]
@@ -129,7 +133,7 @@ class Runner:
         except RequestError as error:
             await self._on_error(job, error, refused=not was_taken)
         except Exception:
-            logger.exception("job %s broke", job.id)
+            logger.exception("job %s broke", job.id, extra=OF_PROMPT)
             await self._fail(job, ErrorDetail(message="an internal fault; see `aquahost logs`", code="internal_error"))
         else:
             await self._complete(job, reply)
