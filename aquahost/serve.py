@@ -159,13 +159,9 @@ async def _run(
     )
     rates = RateLimits(settings.tenants, clock)
     jobs = _jobs(daemon, settings, rates)
-    servers = HttpServers(
-        functools.partial(_http_config, build_app(daemon, jobs, rates), settings.host), *listeners, tls
-    )
-    endpoint = settings.host.otlp_endpoint
-    traces = PromptTraces.to(endpoint, clock) if endpoint is not None else None
-    if traces is not None:
-        daemon.tell_ended(traces.ended)
+    app = build_app(daemon, jobs, rates)
+    servers = HttpServers(functools.partial(_http_config, app, settings.host), *listeners, tls)
+    traces = _traces(daemon, settings.host.otlp_endpoint)
     signals = Signals(daemon)
     signals.listen()
     journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
@@ -190,6 +186,14 @@ async def _run(
         if traces is not None:
             await asyncio.to_thread(traces.close)
     logger.info("stopped")
+
+
+def _traces(daemon: Daemon, endpoint: str | None) -> PromptTraces | None:
+    if endpoint is None:
+        return None
+    traces = PromptTraces.to(endpoint, SystemClock())
+    daemon.tell_ended(traces.ended)
+    return traces
 
 
 def _jobs(daemon: Daemon, settings: Settings, rates: RateLimits) -> JobDesk:
