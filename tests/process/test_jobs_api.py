@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import random
+import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +19,9 @@ import openai
 import pytest
 
 from aquahost.api.auth import DEFAULT_TENANT
-from aquahost.daemon.jobs.job_table import NewJob
+from aquahost.api.rate_limits import RateLimits
+from aquahost.clock import SystemClock
+from aquahost.daemon.jobs.job_table import JobTable, NewJob
 from aquahost.daemon.jobs.store import Store
 from aquahost.errors import ModelUnavailableError, QueueFullError, StorageError, UnknownJobError
 from aquahost.messages.jobs import BatchState, JobState
@@ -37,9 +41,9 @@ def lines(*bodies: dict[str, Any], url: str = "/v1/chat/completions") -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in asked)
 
 
-def a_job(model: str = "chat", **body: Any) -> NewJob:
+def a_job(model: str = "chat", tenant: str = DEFAULT_TENANT, **body: Any) -> NewJob:
     given = json.dumps({**BODY, "model": model, **body}).encode()
-    return NewJob(tenant=DEFAULT_TENANT, model=model, endpoint="/v1/chat/completions", body=given)
+    return NewJob(tenant=tenant, model=model, endpoint="/v1/chat/completions", body=given)
 
 
 @pytest.fixture
@@ -316,6 +320,52 @@ async def test_what_runs_when_the_daemon_ends_runs_again(tmp_path: Path) -> None
     async with job_host(tmp_path, FakeDaemon()) as host:
         assert (await ended(host, job.id)).attempts == 2
         assert (await batch_ended(host.client, batch.id)).status == "completed"
+
+
+async def test_a_claim_that_fails_while_the_daemon_ends_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a review: the end was swallowed with the error, and never came."""
+    is_claiming, goes_on = threading.Event(), threading.Event()
+
+    def claim(*_: Any) -> list[Any]:
+        is_claiming.set()
+        goes_on.wait(PATIENCE_S)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with job_host(tmp_path, FakeDaemon()) as host:
+        monkeypatch.setattr(JobTable, "claim", claim)
+        await host.desk.submit([a_job()])
+        await until(is_claiming.is_set)
+        ending = asyncio.create_task(host.desk.stop_beginning())
+        await asyncio.sleep(0.05)
+        goes_on.set()
+        await asyncio.wait_for(ending, PATIENCE_S)
+
+
+async def test_a_model_that_is_hosted_no_more_fails_its_jobs_without_naming_others(host: JobHost) -> None:
+    host.daemon.refuse = ModelUnavailableError("the model is being loaded", code="model_loading", retry_after_s=0.05)
+    (job,) = await host.desk.submit([a_job()])
+    host.daemon.settings = fake_settings(models={"secret": {"kind": "toy"}})
+    view = await ended(host, job.id)
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert view.error.code == "model_not_found"
+    assert "secret" not in view.error.message
+
+
+async def test_jobs_take_their_tokens_of_their_tenant_s_rate(tmp_path: Path) -> None:
+    daemon = FakeDaemon(fake_settings(tenants={"web": {"key": "key-of-web", "tokens_per_minute": 100}}))
+    async with job_host(tmp_path, daemon, rates=RateLimits(daemon.settings.tenants, SystemClock())) as host:
+        first, second = await host.desk.submit([a_job(max_tokens=90, tenant="web"), a_job(max_tokens=90, tenant="web")])
+        assert (await ended(host, first.id)).state is JobState.COMPLETED
+        for _ in range(1000):
+            view = await host.desk.job(second.id)
+            if view.note:
+                break
+            await asyncio.sleep(0.005)
+        assert (view.state, view.attempts) == (JobState.QUEUED, 0)
+        assert "100 tokens" in view.note
 
 
 async def test_a_full_disk_fails_the_job_and_nothing_else(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:

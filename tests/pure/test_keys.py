@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import re
@@ -161,6 +162,25 @@ def test_a_file_broken_later_changes_nothing_and_is_told_of_once(
     file.path.unlink()
     _, second = file.add("web")
     assert ring.holder(second.encode()) is not None
+    assert ring.holder(key.encode()) is None
+
+
+def test_a_file_that_could_not_be_read_is_read_with_the_next_request(
+    file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = file.add("web")
+    ring = Keyring(Settings(), file)
+    file.revoke("web")
+    with monkeypatch.context() as patched:
+
+        def refuse(*_: Any, **__: Any) -> str:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patched.setattr(Path, "read_bytes", refuse)
+        patched.setattr(Path, "read_text", refuse)
+        patched.setattr(Path, "open", refuse)
+        patched.setattr("os.open", refuse)
+        assert ring.holder(key.encode()) is not None, "what cannot be read changes nothing"
     assert ring.holder(key.encode()) is None
 
 

@@ -17,6 +17,7 @@ from api_server import serving
 from aquahost.api.app import build_app
 from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.job_requests import JobAnswers
+from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import Clock, SystemClock
 from aquahost.daemon.jobs.desk import JobDesk
 from fake_daemon import FakeDaemon
@@ -39,12 +40,14 @@ class JobHost:
         return self.client.with_options(api_key=key)
 
 
-def a_desk(folder: Path, daemon: FakeDaemon, faults: list[str], clock: Clock | None = None) -> JobDesk:
+def a_desk(
+    folder: Path, daemon: FakeDaemon, faults: list[str], clock: Clock | None = None, rates: RateLimits | None = None
+) -> JobDesk:
     """A desk in that folder whose jobs the daemon answers."""
     return JobDesk(
         folder,
         daemon.settings.jobs,
-        execute=JobAnswers(daemon),
+        execute=JobAnswers(daemon, rates),
         read_input=BatchInput(lambda: daemon.settings),
         write_line=written_line,
         clock=clock or SystemClock(),
@@ -53,10 +56,12 @@ def a_desk(folder: Path, daemon: FakeDaemon, faults: list[str], clock: Clock | N
 
 
 @asynccontextmanager
-async def job_host(folder: Path, daemon: FakeDaemon, clock: Clock | None = None) -> AsyncIterator[JobHost]:
+async def job_host(
+    folder: Path, daemon: FakeDaemon, clock: Clock | None = None, rates: RateLimits | None = None
+) -> AsyncIterator[JobHost]:
     """A desk that runs, and its API."""
     faults: list[str] = []
-    desk = a_desk(folder, daemon, faults, clock)
+    desk = a_desk(folder, daemon, faults, clock, rates)
     desk.start()
     try:
         async with (
