@@ -97,9 +97,8 @@ class Runner:
         try:
             jobs = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            with contextlib.suppress(
-                StorageError
-            ):  # or the end would never come; the next daemon finds what was claimed
+            # A disk that fails now must not keep the end from coming; the next daemon finds what was claimed.
+            with contextlib.suppress(StorageError):
                 await self._give_back(await claiming)
             raise
         for job in jobs:
