@@ -53,9 +53,10 @@ class Scheduler:
     def blocks_wanted(self, lookahead_tokens: int, most: int) -> int:
         """Blocks that all live prompts would hold if each had so many tokens more, or had ended before; `most` if that
         is less."""
-        wanted = 0
-        for prompt in self.prompts.by_arrival:
-            wanted += self._blocks_ahead(prompt, lookahead_tokens)
+        wanted, block_tokens = 0, self._sizes.block_tokens
+        for prompt in self.prompts.by_arrival:  # as `_blocks_ahead`, in place: for every live prompt, step after step
+            ahead, last = prompt.tokens + lookahead_tokens, prompt.max_tokens - 1
+            wanted -= -(ahead if ahead < last else last) // block_tokens  # noqa: FURB136 (a call each costs more)
             if wanted >= most:
                 return most
         return wanted

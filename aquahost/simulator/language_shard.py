@@ -136,7 +136,9 @@ class LanguageShard:
         if self._keeps_leases or surplus <= 0 or self.kv.peer.free < self.kv.chunk_blocks:
             return
         for lease_id in sorted(leases, reverse=True):
-            if surplus > 0 and lease_id not in self.kv.peer.recalled:
+            if surplus <= 0:
+                return
+            if lease_id not in self.kv.peer.recalled and self.kv.peer.has_empty(lease_id):
                 given = self.kv.peer.give_up_empty(lease_id, surplus)
                 self._report_returned(lease_id, given)
                 surplus -= given

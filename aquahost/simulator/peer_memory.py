@@ -100,6 +100,11 @@ class PeerMemory:
         self.leases[lease_id].keep_chunks = None
         self.recalled.discard(lease_id)
 
+    def has_empty(self, lease_id: int) -> bool:
+        """Whether a lease has a chunk that holds nothing."""
+        lease = self.leases[lease_id]
+        return (lease.chunks - lease.vacating - 1) * self.chunk_blocks >= lease.used
+
     def give_up_empty(self, lease_id: int, chunks: int) -> int:
         """Give up to so many empty chunks of a lease back; returns how many. A lease without chunks is forgotten."""
         given = max(0, min(chunks, self.room(self.leases[lease_id], closed=True) // self.chunk_blocks))
