@@ -39,12 +39,16 @@ class PeerMemory:
     @property
     def free(self) -> int:
         """Blocks that could be given out."""
+        if not self.recalled:
+            return self.chunks * self.chunk_blocks - self.used
         closed = [self.leases[number] for number in self.recalled]
         return self.chunks * self.chunk_blocks - self.used - sum([self.room(one, closed=True) for one in closed])
 
     @property
     def kept_chunks(self) -> int:
         """Chunks, without what is wanted back."""
+        if not self.recalled:
+            return self.chunks
         recalled = [self.leases[number] for number in self.recalled]
         return self.chunks - sum([one.chunks - (one.keep_chunks or 0) for one in recalled])
 
