@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEPENDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format types floors unit bench gpu-check constraints clean
+.PHONY: help install install-dev demo test lint format types floors unit bench chaos soak gpu-check constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,15 @@ unit: install-dev  ## all tests; those with processes of their own one after the
 
 bench: install-dev  ## measure every figure in docs/benchmarks.md (about ten minutes; close everything else)
 	$(BIN)/aquahost bench all -o json
+
+chaos: install-dev  ## kill, fuzz and wear out a daemon of its own at length: the figures of docs/reliability.md (about an hour)
+	$(BIN)/aquahost chaos --rounds 100 --daemon-kills 10
+	$(BIN)/aquahost chaos schema --cases 10000
+	$(BIN)/aquahost chaos bytes --inputs 100000
+	$(BIN)/aquahost chaos soak --for 30m
+
+soak: install-dev  ## three minutes of mixed load: memory, descriptors and latency must stay flat
+	$(BIN)/aquahost chaos soak --for 3m
 
 gpu-check: install-dev  ## try and measure the device layer on this machine's real GPU, and write it to docs/benchmarks/
 	@status=0; \

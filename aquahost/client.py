@@ -11,17 +11,21 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from aquahost.config.paths import socket_path
 from aquahost.connection import Connection, decoded, error_within
-from aquahost.errors import UnknownPromptError
+from aquahost.errors import ConfigError, InvalidRequestError, UnknownPromptError
 from aquahost.events import Event
+from aquahost.job_calls import JobCalls
+from aquahost.messages.reloaded import Reloaded
 from aquahost.messages.snapshot import Snapshot
 from aquahost.streamed import Choice, MediaEvent, TextChunk, Usage, sse_data, sse_events
 
 E = TypeVar("E", TextChunk, MediaEvent)
 
 _ANSWER_TIMEOUT_S = 10.0
+_RELOAD_TIMEOUT_S = 60.0
 WATCH_SILENCE_S = 10.0
 _PROMPT_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -57,6 +61,12 @@ class Media:
     data: bytes
 
 
+class _Stopping(msgspec.Struct, frozen=True):
+    """The answer to a shutdown."""
+
+    drain_s: float = 30.0
+
+
 class Client:
     """Asks one daemon; every method raises UnreachableError if none answers, and RequestError with the API's words.
 
@@ -71,6 +81,8 @@ class Client:
         timeout_s: float = _ANSWER_TIMEOUT_S,
     ) -> None:
         self._daemon = Connection(socket or socket_path(), transport, timeout_s)
+        self.jobs = JobCalls(self._daemon)
+        """What is asked about durable jobs."""
 
     def __enter__(self) -> Client:
         return self
@@ -153,9 +165,23 @@ class Client:
                 if name in kinds:
                     yield decoded(data, kinds[name])
 
-    def shutdown(self, drain_s: float) -> None:
-        """Ask for the daemon's end; returns before it has ended."""
-        self._daemon.ask("POST", "/control/shutdown", body={"drain_s": drain_s})
+    def shutdown(self, drain_s: float | None) -> float:
+        """Ask for the daemon's end; returns before it has ended, with the time that live prompts have (None: as
+        models.yaml says)."""
+        reply = self._daemon.ask("POST", "/control/shutdown", body={"drain_s": drain_s})
+        return decoded(reply.content, _Stopping).drain_s
+
+    def reload(self, file: Path | None = None) -> Reloaded:
+        """Have the daemon read its models.yaml again, or another file from now on; models go on draining and loading
+        after that. Raises ConfigError with a line for each mistake; then nothing has changed."""
+        body = {} if file is None else {"file": str(file)}
+        try:
+            reply = self._daemon.ask("POST", "/control/reload", body=body, timeout_s=_RELOAD_TIMEOUT_S)
+        except InvalidRequestError as error:
+            if error.code == "invalid_config":
+                raise ConfigError(error.message) from error
+            raise
+        return decoded(reply.content, Reloaded)
 
     def logs(self, model: str | None, *, lines: int, follow: bool) -> Iterator[str]:
         """The log's text from its last `lines` lines on; of the daemon where `model` is None."""

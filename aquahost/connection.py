@@ -18,6 +18,7 @@ from aquahost.errors import (
     ModelUnavailableError,
     QueueFullError,
     RequestError,
+    UnknownJobError,
     UnknownModelError,
     UnknownPromptError,
     UnreachableError,
@@ -136,6 +137,7 @@ _ERRORS: Mapping[int, type[RequestError]] = {
 _ERRORS_BY_CODE: Mapping[str, type[RequestError]] = {
     "model_not_found": UnknownModelError,
     "prompt_not_found": UnknownPromptError,
+    "job_not_found": UnknownJobError,
 }
 _STATUS_OF_TYPE = {"invalid_request_error": 400, "rate_limit_error": 429, "service_unavailable_error": 503}
 """For errors within a stream, which come after the reply's status."""

@@ -8,8 +8,10 @@ AquahostError
 │   ├── InvalidRequestError     400, names the field
 │   ├── UnknownModelError       404
 │   ├── UnknownPromptError      404
+│   ├── UnknownJobError         404, also for files and batches
 │   ├── ModelStateError         409, says what the model would have to be
 │   ├── QueueFullError          429 with Retry-After
+│   ├── StorageError            503 with Retry-After (the disk is full, or fails)
 │   └── ModelUnavailableError   503 with Retry-After (loading, unloaded, draining, failed, worker died)
 └── EngineError             inside a worker
     └── LoadError               a model can't be loaded or served; its reason is shown to the user
@@ -78,6 +80,22 @@ class UnknownPromptError(RequestError):
     """No live prompt has that id (404)."""
 
     status = 404
+
+
+class UnknownJobError(RequestError):
+    """No job, file or batch has that id, or it is another tenant's (404)."""
+
+    status = 404
+
+
+class StorageError(RequestError):
+    """What was asked for cannot be kept on disk now (503)."""
+
+    status = 503
+    type = "service_unavailable_error"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, code="storage_failed", retry_after_s=retry_after_s)
 
 
 class ModelStateError(RequestError):

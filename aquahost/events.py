@@ -12,6 +12,8 @@ class EventKind(StrEnum):
 
     DAEMON_STARTED = "daemon.started"
     DAEMON_DRAINING = "daemon.draining"
+    CONFIG_RELOADED = "config.reloaded"
+    CONFIG_REFUSED = "config.refused"
     MODELS_PLACED = "models.placed"
     MODEL_LOADING = "model.loading"
     MODEL_READY = "model.ready"
@@ -20,6 +22,7 @@ class EventKind(StrEnum):
     MODEL_FAILED = "model.failed"
     MODEL_PARKED = "model.parked"
     MODEL_WOKEN = "model.woken"
+    MODEL_REMOVED = "model.removed"
     WORKER_DIED = "worker.died"
     LEASE_GRANTED = "lease.granted"
     LEASE_MAPPED = "lease.mapped"

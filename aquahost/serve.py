@@ -7,31 +7,46 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import ipaddress
 import logging
 import math
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from aquahost import __version__
 from aquahost.api.app import build_app
-from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.api.batch_lines import BatchInput, written_line
+from aquahost.api.bounded_protocol import bounded_protocol
+from aquahost.api.connection_limits import ConnectionLimits
+from aquahost.api.job_requests import JobAnswers
+from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
 from aquahost.config import paths
 from aquahost.config.settings import HostSettings, Settings
+from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
+from aquahost.daemon.exposure import refuse_strangers
+from aquahost.daemon.jobs.desk import JobDesk
+from aquahost.daemon.journal import Journal
 from aquahost.daemon.link_probe import probe_links
-from aquahost.daemon.listeners import listen_tcp, listen_unix
+from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
 from aquahost.daemon.log_setup import logging_to
+from aquahost.daemon.open_files import raise_open_files, room_for_connections
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
+from aquahost.daemon.signals import Signals
+from aquahost.daemon.tracing import PromptTraces
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
+from aquahost.http_server import HttpServers, tls_context
+from aquahost.keys.key_file import KeyFile
+from aquahost.keys.keyring import Keyring
+from aquahost.keys.last_used import LastUsed
 from aquahost.profiler.gpu_names import EMULATED, sheet_name
 from aquahost.profiler.known_steps import known_steps
 from aquahost.scheduling.slicer import StepTimes
@@ -50,29 +65,31 @@ from aquahost_cuda.driver import (
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 30.0
-"""How long live prompts may go on after the first SIGTERM or Ctrl-C; the second ends them at once."""
 CLOSE_S = 3
 """How long HTTP connections may take to close once every prompt has ended."""
 
 OnReady = Callable[[DaemonInfo], None]
 
 
-def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
+def serve(settings: Settings, *, source: SettingsSource | None = None, on_ready: OnReady | None = None) -> int:
     """Run a daemon until it is asked to stop (by a signal or by the API); returns the exit status.
 
-    `on_ready` is told once the API answers; the models may still be loading. Raises StartError, one line, if the
-    daemon cannot start.
+    `source` is where the settings came from, for reloads. `on_ready` is told once the API answers; the models may
+    still be loading. Raises StartError, one line, if the daemon cannot start, and ConfigError if its keys cannot be
+    read.
     """
-    log_path = paths.log_file(None)
-    with logging_to(log_path), contextlib.ExitStack() as stack:
+    log_path, host = paths.log_file(None), settings.host
+    with logging_to(log_path, host.log_format, log_prompts=host.log_prompts), contextlib.ExitStack() as stack:
+        keyring = Keyring(settings, KeyFile(paths.keys_file()), LastUsed(paths.keys_used_dir()))
+        refuse_strangers(host.listen, keyed=keyring.required)
+        tls = tls_context(host.tls_cert, host.tls_key)
         folder = RunFolder.take(paths.runtime_dir())
         stack.callback(folder.close)
         socket_path = paths.socket_path()
-        listeners = [stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))]
-        listeners.append(stack.enter_context(listen_unix(socket_path)))
+        port = stack.enter_context(listen_tcp(settings.host.listen, settings.host.port))
+        notice_dead_clients(port, settings.host.unread_timeout_s)
+        listeners = (port, stack.enter_context(listen_unix(socket_path)))
         stack.callback(socket_path.unlink, missing_ok=True)
-        warn_of_strangers(settings)
         driver, driver_spec = _open_driver(settings.host, folder.run_dir)
         monitor = stack.enter_context(contextlib.closing(_monitor(driver)))
         info = DaemonInfo(
@@ -82,6 +99,7 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
             driver=driver_name(driver),
             host=settings.host.listen,
             port=listeners[0].getsockname()[1],
+            scheme="http" if tls is None else "https",
             socket=str(socket_path),
             log=str(log_path),
             started_at=utc_now(),
@@ -89,40 +107,42 @@ def serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
 
         def announce() -> None:
             folder.write_info(info)
-            logger.info("listening on http://%s:%d and on %s", info.host, info.port, socket_path)
+            logger.info("listening on %s://%s:%d and on %s", info.scheme, info.host, info.port, socket_path)
             if on_ready is not None:
                 on_ready(info)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, folder.run_dir, log_path.parent, driver_spec, monitor, listeners, announce))
+            runner.run(
+                _run(
+                    settings,
+                    source,
+                    folder.run_dir,
+                    log_path.parent,
+                    driver_spec,
+                    monitor,
+                    listeners,
+                    tls,
+                    keyring,
+                    announce,
+                )
+            )
         return 0
-
-
-def warn_of_strangers(settings: Settings) -> None:
-    """Warn, loudly, of an API that others can reach and that asks nobody for a key."""
-    host = settings.host.listen
-    try:
-        private = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        private = host == "localhost"
-    if not private and not settings.tenants:
-        logger.warning(
-            "ANYONE WHO REACHES %s CAN USE EVERY MODEL: host.listen is not loopback and there are no tenants, so no "
-            "key is asked for; name tenants in models.yaml, or listen on 127.0.0.1",
-            host,
-        )
 
 
 async def _run(
     settings: Settings,
+    source: SettingsSource | None,
     run_dir: Path,
     log_dir: Path,
     driver_spec: DriverSpec,
     monitor: GpuMonitor,
-    listeners: list[socket.socket],
+    listeners: tuple[socket.socket, socket.socket],
+    tls: ssl.SSLContext | None,
+    keyring: Keyring,
     announce: Callable[[], None],
 ) -> None:
     gpu_name, step_times = what_is_known(settings, driver_spec, monitor)
+    clock = SystemClock()
     daemon = Daemon(
         settings,
         run_dir=run_dir,
@@ -130,57 +150,72 @@ async def _run(
         driver_name=driver_spec.choice,
         worker_driver=driver_spec,
         read_gpus=monitor.read,
-        clock=SystemClock(),
+        clock=clock,
         find_links=functools.partial(probe_links, driver_spec, paths.cache_dir() / "topology.json"),
         step_times=step_times,
         plan_gpus=functools.partial(planned_gpus, settings, gpu_name),
+        keyring=keyring,
+        source=source,
     )
-    server = _HttpServer(_http_config(daemon))
-    _stop_on_signals(daemon)
+    rates = RateLimits(settings.tenants, clock)
+    jobs = _jobs(daemon, settings, rates)
+    app = build_app(daemon, jobs, rates)
+    servers = HttpServers(functools.partial(_http_config, app, settings.host), *listeners, tls)
+    traces = _traces(daemon, settings.host.otlp_endpoint)
+    signals = Signals(daemon)
+    signals.listen()
+    journal = asyncio.create_task(Journal(paths.journal_file(), daemon.run_id).run(daemon.events(0)))
     await daemon.start()
-    serving = asyncio.create_task(server.serve(sockets=listeners))
-    serving.add_done_callback(lambda _: daemon.request_shutdown(0.0))
+    jobs.start()
     drain_s = 0.0
     try:
-        await server.begun.wait()
+        await servers.begin(lambda: daemon.request_shutdown(0.0))
         announce()
+        signals.serving()
         # What was imported lives as long as the process; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         await daemon.shutdown_requested.wait()
         drain_s = math.inf  # whoever asked for the end has said how long
     finally:
+        await jobs.stop_beginning()
         await daemon.stop(drain_s)
-        server.should_exit = True
-        await serving
+        await servers.end()
+        await jobs.close()
+        await journal
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
     logger.info("stopped")
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn that leaves signals to us and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.begun = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: they drain the daemon first."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell."""
-        try:
-            await super().startup(sockets)
-        finally:
-            self.begun.set()
+def _traces(daemon: Daemon, endpoint: str | None) -> PromptTraces | None:
+    if endpoint is None:
+        return None
+    traces = PromptTraces.to(endpoint, SystemClock())
+    daemon.tell_ended(traces.ended)
+    return traces
 
 
-def _http_config(daemon: Daemon) -> uvicorn.Config:
+def _jobs(daemon: Daemon, settings: Settings, rates: RateLimits) -> JobDesk:
+    return JobDesk(
+        paths.jobs_dir(),
+        settings.jobs,
+        execute=JobAnswers(daemon, rates),
+        read_input=BatchInput(lambda: daemon.settings),
+        write_line=written_line,
+        clock=SystemClock(),
+        faults=daemon.faults,
+    )
+
+
+def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    limits = ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files()))
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is broken
     return uvicorn.Config(
-        build_app(daemon),
-        http=ApiHttpProtocol,
+        app,
+        http=bounded_protocol(limits),
+        timeout_keep_alive=math.ceil(host.idle_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -190,19 +225,6 @@ def _http_config(daemon: Daemon) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=CLOSE_S,
     )
-
-
-def _stop_on_signals(daemon: Daemon) -> None:
-    """The first signal drains, the second one ends."""
-
-    def stop() -> None:
-        again = daemon.shutdown_requested.is_set()
-        logger.info("stopping now" if again else f"stopping; live prompts have {DRAIN_S:.0f} s to end")
-        daemon.request_shutdown(0.0 if again else DRAIN_S)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _open_driver(host: HostSettings, run_dir: Path) -> tuple[Driver, DriverSpec]:

@@ -72,3 +72,8 @@ def format_seconds(seconds: float) -> str:
         return f"{minutes}m {rest_s:02d}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02d}m"
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something, for people: "1 prompt", "1,200 prompts"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -9,31 +9,40 @@ from starlette.responses import Response
 from aquahost import __version__
 from aquahost.api.audio import add_audio_routes
 from aquahost.api.auth import Gatekeeper
+from aquahost.api.batches import add_batch_routes
 from aquahost.api.chat import add_chat_routes
 from aquahost.api.completions import add_completion_routes
 from aquahost.api.contract import Daemon
 from aquahost.api.control import add_control_routes
 from aquahost.api.errors import CANCELLED_STATUS, install_error_handlers
+from aquahost.api.files import add_file_routes
 from aquahost.api.front import Front
 from aquahost.api.health import add_health_routes
 from aquahost.api.host_guard import HostGuard
 from aquahost.api.images import add_image_routes
+from aquahost.api.job_routes import add_job_routes
 from aquahost.api.media_store import MediaStore
 from aquahost.api.metrics import add_metrics_route
 from aquahost.api.models import add_model_routes
 from aquahost.api.openapi import install_openapi
 from aquahost.api.prompts import ClientGoneError
+from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
+from aquahost.daemon.jobs.desk import JobDesk
 
 _TAGS = [
     {"name": "OpenAI", "description": "As OpenAI's API, with a few more fields. Errors have OpenAI's shape."},
     {"name": "Health"},
-    {"name": "Control", "description": "On the daemon's Unix socket, or with the admin key."},
+    {"name": "Control", "description": "On the daemon's Unix socket, or with an admin key."},
 ]
 
 
-def build_app(daemon: Daemon) -> FastAPI:
-    """The API over `daemon`, to be run by any number of listeners; owns nothing that needs closing."""
+def build_app(daemon: Daemon, jobs: JobDesk | None = None, rates: RateLimits | None = None) -> FastAPI:
+    """The API over `daemon`, to be run by any number of listeners; owns nothing that needs closing.
+
+    Without `jobs` there are no routes for jobs, files and batches. `rates`: what tenants may use in a minute, if others
+    use of it, too.
+    """
     app = FastAPI(
         title="aquahost",
         version=__version__,
@@ -51,7 +60,13 @@ def build_app(daemon: Daemon) -> FastAPI:
         },
     )
     settings = daemon.settings
-    front = Front(daemon=daemon, gate=Gatekeeper(settings), max_body_bytes=settings.host.max_body_bytes)
+    front = Front(
+        daemon=daemon,
+        gate=Gatekeeper(settings, daemon.keyring),
+        rates=rates if rates is not None else RateLimits(settings.tenants, SystemClock()),
+        max_body_bytes=settings.host.max_body_bytes,
+    )
+    daemon.configuration.watchers.append(lambda changed: front.rates.use(changed.tenants))
     app.add_middleware(HostGuard, gate=front.gate)
     install_error_handlers(app)
     app.add_exception_handler(ClientGoneError, _answer_nobody)
@@ -60,9 +75,13 @@ def build_app(daemon: Daemon) -> FastAPI:
     add_model_routes(app, front)
     add_image_routes(app, front, MediaStore(SystemClock()))
     add_audio_routes(app, front)
-    add_health_routes(app, daemon)
+    add_health_routes(app, front)
     add_metrics_route(app, front)
     add_control_routes(app, front)
+    if jobs is not None:
+        add_job_routes(app, front, jobs)
+        add_file_routes(app, front, jobs)
+        add_batch_routes(app, front, jobs)
     install_openapi(app)
     return app
 

@@ -93,6 +93,7 @@ def add_audio_routes(app: FastAPI, front: Front) -> None:
             model=body.model,
             requests=[audio_request(body)],
             tenant=tenant,
+            allowance=front.rates.of(tenant),
             priority=body.priority or 0,
             comments=wants_comments(request),
         )

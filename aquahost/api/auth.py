@@ -1,8 +1,7 @@
-"""Who may ask: tenants by their API key, control routes by the Unix socket or the admin key."""
+"""Who may ask: users by their key, control routes by the Unix socket or an admin key."""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -10,11 +9,15 @@ from starlette.types import Scope
 
 from aquahost.api.errors import ForbiddenError, UnauthorizedError
 from aquahost.config.settings import Settings
+from aquahost.errors import RequestError
+from aquahost.keys.keyring import Holder, Keyring
 
 _PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
 
 DEFAULT_TENANT = "default"
-"""Whoever asks where models.yaml names no tenants, and the daemon's own user on the Unix socket."""
+"""Whoever asks where no keys are needed, and the daemon's own user on the Unix socket."""
+ANYONE = Holder(tenant=DEFAULT_TENANT)
+"""The same, who may use every model."""
 
 
 def on_unix_socket(scope: Scope) -> bool:
@@ -28,32 +31,36 @@ def on_unix_socket(scope: Scope) -> bool:
 
 
 class Gatekeeper:
-    """Checks keys, in time that does not depend on how much of a key is right."""
+    """Tells requests apart by their keys; in `Keyring` that takes the same time however much of a key is right."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._tenants = {name: tenant.key.encode() for name, tenant in settings.tenants.items()}
+    def __init__(self, settings: Settings, keyring: Keyring | None = None) -> None:
+        """Without `keyring` the keys of `settings` alone are known."""
+        self._keyring = keyring if keyring is not None else Keyring(settings)
         self._listen = settings.host.listen.lower()
-        self._admin_key = settings.host.admin_key.encode() if settings.host.admin_key else None
 
-    def tenant(self, scope: Scope) -> str:
-        """The tenant who asks. Raises UnauthorizedError for a missing or wrong key, ForbiddenError for a web page."""
-        key = _bearer_token(scope)
-        if not self._tenants:
+    def holder(self, scope: Scope) -> Holder:
+        """Who asks, and what they may use. Raises UnauthorizedError for a missing or wrong key, and for an admin's;
+        ForbiddenError for a web page."""
+        if not self._keyring.required:
             _refuse_foreign_pages(scope)
-            return DEFAULT_TENANT
+            return ANYONE
+        key = _bearer_token(scope)
         if key is None:
             if on_unix_socket(scope):
-                return DEFAULT_TENANT
+                return ANYONE
             raise UnauthorizedError(
                 "the API key is missing; send it as 'Authorization: Bearer KEY'", code="missing_api_key"
             )
-        found = None
-        for name, expected in self._tenants.items():
-            if hmac.compare_digest(key, expected):
-                found = name
+        found = self._keyring.holder(key)
         if found is None:
             raise UnauthorizedError("the API key is wrong", code="invalid_api_key")
+        if found.admin:
+            raise UnauthorizedError("an admin key is no user's key; this route needs one", code="invalid_api_key")
         return found
+
+    def tenant(self, scope: Scope) -> str:
+        """The tenant who asks. Raises as `holder` does."""
+        return self.holder(scope).tenant
 
     def refuse_foreign_names(self, scope: Scope) -> None:
         """Raise ForbiddenError for a request by a host name that is not ours, where no key tells who asks.
@@ -61,43 +68,57 @@ class Gatekeeper:
         A page whose name has been pointed at this daemon (DNS rebinding) is of one origin with it, may read what GET
         answers, and sends no Origin with it; but it cannot but send its own name as Host.
         """
-        if self._tenants or on_unix_socket(scope):
+        if on_unix_socket(scope) or self._keyring.required:
             return
         for name, value in scope.get("headers", ()):
             if name == b"host":
                 host = _host_name("//" + value.decode("latin-1"))
                 if host != self._listen and not _cannot_be_rebound(host):
                     raise ForbiddenError(
-                        "without tenants this API answers to an IP address, localhost and host.listen only; use one "
-                        "of these as the host, or name tenants with keys in models.yaml"
+                        "without keys this API answers to an IP address, localhost and host.listen only; use one of "
+                        "these as the host, or make a key with `aquahost keys add`"
                     )
 
     def require_watcher(self, scope: Scope) -> None:
-        """Pass whoever may read figures: programs on this machine, and others that carry the admin key or a tenant's.
+        """Pass whoever may read figures of all models: programs on this machine, and others that carry an admin's key
+        or one that opens every model.
 
         On loopback a proxy passes on what comes from elsewhere, and a web page may have pointed its own name here, so
         requests of these two kinds are taken for strangers'.
         """
-        if on_unix_socket(scope) or _from_this_machine(scope):
+        if on_unix_socket(scope) or _from_this_machine(scope) or self._is_admin(scope):
             return
-        key = _bearer_token(scope)
-        if self._admin_key is not None and key is not None and hmac.compare_digest(key, self._admin_key):
-            return
-        self.tenant(scope)
+        if self.holder(scope).models is not None:
+            raise ForbiddenError("this key opens some models only, and these figures are of all")
+
+    def may_watch(self, scope: Scope) -> bool:
+        """Whether `require_watcher` passes it."""
+        try:
+            self.require_watcher(scope)
+        except RequestError:
+            return False
+        return True
 
     def require_control(self, scope: Scope) -> None:
-        """Pass requests on the Unix socket, and others that carry the admin key."""
-        if on_unix_socket(scope):
+        """Pass requests on the Unix socket, and others that carry an admin key."""
+        if on_unix_socket(scope) or self._is_admin(scope):
             return
-        if self._admin_key is None:
+        if not self._keyring.has_admin:
             raise ForbiddenError(
-                "control routes answer on the daemon's Unix socket only; set host.admin_key to open them over TCP"
+                "control routes answer on the daemon's Unix socket only; to open them over TCP set host.admin_key, or "
+                "make a key with `aquahost keys add NAME --admin`"
             )
         key = _bearer_token(scope)
-        if key is None or not hmac.compare_digest(key, self._admin_key):
-            raise UnauthorizedError(
-                "control routes need the admin key over TCP: 'Authorization: Bearer KEY'", code="invalid_api_key"
-            )
+        if key is not None and self._keyring.holder(key) is not None:
+            raise ForbiddenError("a user's key does not open control routes; over TCP an admin key does")
+        raise UnauthorizedError(
+            "control routes need an admin key over TCP: 'Authorization: Bearer KEY'", code="invalid_api_key"
+        )
+
+    def _is_admin(self, scope: Scope) -> bool:
+        key = _bearer_token(scope)
+        found = self._keyring.holder(key) if key is not None else None
+        return found is not None and found.admin
 
 
 def _bearer_token(scope: Scope) -> bytes | None:
@@ -118,7 +139,7 @@ def _refuse_foreign_pages(scope: Scope) -> None:
     if origin is None or on_unix_socket(scope):
         return
     if not _cannot_be_rebound(_host_name(origin.decode("latin-1"))):
-        raise ForbiddenError("web pages may not use this API unless models.yaml names tenants with keys")
+        raise ForbiddenError("web pages may not use this API unless there are keys (see `aquahost keys add`)")
 
 
 def _from_this_machine(scope: Scope) -> bool:

@@ -29,6 +29,7 @@ def add_chat_routes(app: FastAPI, front: Front) -> None:
             model=body.model,
             requests=chat_requests(body),
             tenant=tenant,
+            allowance=front.rates.of(tenant),
             priority=body.priority or 0,
             comments=wants_comments(request),
         )

@@ -32,6 +32,7 @@ def add_completion_routes(app: FastAPI, front: Front) -> None:
             model=body.model,
             requests=completion_requests(body),
             tenant=tenant,
+            allowance=front.rates.of(tenant),
             count_param="n" if body.n and body.n > 1 else "prompt",
             priority=body.priority or 0,
             comments=wants_comments(request),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
 from aquahost.config.settings import Settings
 from aquahost.events import Event
-from aquahost.messages.figures import LendingFigures
+from aquahost.keys.keyring import Keyring
+from aquahost.messages.figures import LendingFigures, PromptFigures
 from aquahost.messages.prompts import Finished, Output, Progress, Request, Tokens
+from aquahost.messages.reloaded import Reloaded
 from aquahost.messages.snapshot import Snapshot
 
 
@@ -38,12 +40,36 @@ class PromptStream(Protocol):
         ...
 
 
+class Configuration(Protocol):
+    """models.yaml, as far as it holds, and its reloads."""
+
+    @property
+    def watchers(self) -> list[Callable[[Settings], None]]:
+        """Called with the settings whenever a reload has changed them; to be added to."""
+        ...
+
+    async def reload(self, path: Path | None) -> Reloaded:
+        """Read the file again, or another one, and begin to do as it says; raises InvalidRequestError (code
+        "invalid_config") with a line for each mistake."""
+        ...
+
+
 class Daemon(Protocol):
     """The hosted models. Methods raise `errors.RequestError`, which the API renders."""
 
     @property
     def settings(self) -> Settings:
-        """What models.yaml says."""
+        """What models.yaml says, as far as it holds; a reload changes it."""
+        ...
+
+    @property
+    def configuration(self) -> Configuration:
+        """Where that came from, and can be read again."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """Whose a key is."""
         ...
 
     def submit(
@@ -94,6 +120,10 @@ class Daemon(Protocol):
 
     def lending_figures(self) -> LendingFigures:
         """What lending has come to since the daemon started."""
+        ...
+
+    def prompt_figures(self) -> PromptFigures:
+        """What prompts have come to since the daemon started."""
         ...
 
     def health(self) -> list[str]:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aquahost.api.contract import Daemon
-from aquahost.api.control_models import Done, DrainBody, add_model_control_routes, drain_body
+from aquahost.api.control_config import add_config_control_routes
+from aquahost.api.control_models import Done, DrainBody, Stopping, add_model_control_routes, drain_time
 from aquahost.api.control_watch import add_watch_routes
 from aquahost.api.event_stream import EVENT_STREAM, StreamedResponse, text_reply
 from aquahost.api.front import Front
@@ -32,6 +33,7 @@ def add_control_routes(app: FastAPI, front: Front) -> None:
     _add_watching(app, front)
     add_watch_routes(app, front)
     add_model_control_routes(app, front)
+    add_config_control_routes(app, front)
     _add_commands(app, front)
 
 
@@ -116,10 +118,11 @@ def _add_commands(app: FastAPI, front: Front) -> None:
         return json_response(Done("draining"))
 
     async def shutdown(request: Request) -> Response:
-        """End the daemon once live prompts have ended, at the latest after `drain_s`."""
+        """End the daemon once live prompts have ended, at the latest after `drain_s`, which the reply repeats."""
         front.gate.require_control(request.scope)
-        daemon.request_shutdown((await drain_body(request, front)).drain_s)
-        return json_response(Done("stopping"), 202)
+        drain_s = await drain_time(request, front)
+        daemon.request_shutdown(drain_s)
+        return json_response(Stopping("stopping", drain_s), 202)
 
     for path, handler, has_body in (
         ("/control/prompts/{prompt_id}/cancel", cancel, False),

@@ -21,8 +21,8 @@ from aquahost.api.replies import json_response
 class DrainBody(ApiModel):
     """Body of unload and shutdown; may be left out."""
 
-    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
-    """Seconds that live prompts may take to end before they are cancelled."""
+    drain_s: Annotated[float | None, Field(ge=0, le=86_400)] = None
+    """Seconds that live prompts may take to end before they are cancelled; host.drain_s without it."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -31,10 +31,19 @@ class Done(msgspec.Struct, frozen=True):
     status: str = "ok"
 
 
-async def drain_body(request: Request, front: Front) -> DrainBody:
-    """How long a request lets prompts go on. Raises InvalidRequestError."""
+class Stopping(msgspec.Struct, frozen=True):
+    """The daemon is about to end."""
+
+    status: str
+    drain_s: float
+    """How long live prompts may take."""
+
+
+async def drain_time(request: Request, front: Front) -> float:
+    """How many seconds a request lets prompts go on. Raises InvalidRequestError."""
     body = await read_body(request, front.max_body_bytes)
-    return parse_model(body, DrainBody) if body.strip() else DrainBody()
+    drain_s = parse_model(body, DrainBody).drain_s if body.strip() else None
+    return front.daemon.settings.host.drain_s if drain_s is None else drain_s
 
 
 def add_model_control_routes(app: FastAPI, front: Front) -> None:
@@ -50,7 +59,7 @@ def add_model_control_routes(app: FastAPI, front: Front) -> None:
     async def unload(request: Request, name: str) -> Response:
         """Unload a model, and answer once that is done."""
         front.gate.require_control(request.scope)
-        await daemon.unload(name, (await drain_body(request, front)).drain_s)
+        await daemon.unload(name, await drain_time(request, front))
         return json_response(Done())
 
     async def park(request: Request, name: str) -> Response:

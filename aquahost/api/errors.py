@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aquahost.errors import AquahostError, RequestError, UnknownModelError, UnknownPromptError
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import ErrorDetail
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,17 @@ class CancelledPromptError(RequestError):
     type = "cancelled_error"
 
 
+class RateLimitedError(RequestError):
+    """The tenant has used up what it may use in a minute (429); `headers` tell how it stands."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str]) -> None:
+        super().__init__(message, code="rate_limit_exceeded", retry_after_s=retry_after_s)
+        self.headers = headers
+
+
 def failed_prompt(detail: ErrorDetail | None) -> RequestError:
     """The error of a prompt that ended with Finished(ERROR)."""
     detail = detail or ErrorDetail(message="the prompt failed; see `aquahost logs`")
@@ -101,6 +113,8 @@ def error_body(error: RequestError) -> bytes:
 def error_response(error: RequestError, more: Mapping[str, str] | None = None) -> Response:
     """The error as an HTTP reply, with `more` headers."""
     headers = dict(more or {})
+    if isinstance(error, RateLimitedError):
+        headers |= error.headers
     if error.queue_length is not None:
         headers["x-aquahost-queue-length"] = str(error.queue_length)
     if error.retry_after_s is not None:
@@ -150,7 +164,7 @@ async def _on_invalid_parameter(_: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed: %r", request.method, request.scope.get("path"), error)
+    log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error, extra=OF_PROMPT)
     return error_response(_server_error("the daemon failed to answer this request; its log says why"))
 
 

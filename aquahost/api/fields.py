@@ -101,6 +101,12 @@ LogitBias = Annotated[dict[str, Bias], Field(max_length=MAX_BIASES), at_most(MAX
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+class PromptBody(ApiModel):
+    """The body of a request for one model."""
+
+    model: ModelName
+
+
 def seed_of(seed: int | None, index: int) -> int | None:
     """The seed of the request's prompt number `index`: each draws its own, and the same one again."""
     return None if seed is None else (seed + index) % (1 << 63)

@@ -36,6 +36,7 @@ def add_image_routes(app: FastAPI, front: Front, store: MediaStore) -> None:
             model=body.model,
             requests=image_requests(body),
             tenant=tenant,
+            allowance=front.rates.of(tenant),
             priority=body.priority or 0,
             comments=wants_comments(request),
         )

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from aquahost.messages.figures import LendingFigures
+from aquahost.messages.figures import Durations, LendingFigures, PromptFigures
 from aquahost.messages.snapshot import GpuView, ModelState, ModelView, Snapshot
 
 _PARTS = ("weights", "kv", "work", "lent", "other", "free")
@@ -23,8 +23,8 @@ _PARTS = ("weights", "kv", "work", "lent", "other", "free")
 class Figures:
     """One scrape: everything in it is of one instant."""
 
-    def __init__(self, snapshot: Snapshot, lending: LendingFigures) -> None:
-        self._snapshot, self._lending = snapshot, lending
+    def __init__(self, snapshot: Snapshot, lending: LendingFigures, prompts: PromptFigures | None = None) -> None:
+        self._snapshot, self._lending, self._prompts = snapshot, lending, prompts or PromptFigures()
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -32,6 +32,8 @@ class Figures:
         yield from _gpus(self._snapshot.gpus)
         yield from _leases(self._snapshot, self._lending)
         yield from _models(self._snapshot.models)
+        yield from _prompts(self._prompts)
+        yield from _waits(self._prompts)
 
 
 def _daemon(snapshot: Snapshot) -> Iterator[Metric]:
@@ -49,13 +51,18 @@ def _gpus(gpus: list[GpuView]) -> Iterator[Metric]:
         "aquahost_gpu_borrowed_bytes", "Memory of other GPUs in use by the models that live here.", labels=["gpu"]
     )
     lost = GaugeMetricFamily("aquahost_gpu_lost", "1 once the GPU cannot be used any more.", labels=["gpu"])
+    busy = GaugeMetricFamily(
+        "aquahost_gpu_utilisation", "Share of the last second in which one of its models computed.", labels=["gpu"]
+    )
     for gpu in gpus:
         label = str(gpu.index)
         for part in _PARTS:
             memory.add_metric([label, part], getattr(gpu, f"{part}_bytes"))
         borrowed.add_metric([label], gpu.borrowed_bytes)
         lost.add_metric([label], gpu.lost is not None)
-    yield from (memory, borrowed, lost)
+        if gpu.utilisation is not None:
+            busy.add_metric([label], gpu.utilisation)
+    yield from (memory, borrowed, lost, busy)
 
 
 def _leases(snapshot: Snapshot, lending: LendingFigures) -> Iterator[Metric]:
@@ -91,7 +98,14 @@ def _models(models: list[ModelView]) -> Iterator[Metric]:
     host = GaugeMetricFamily(
         "aquahost_model_host_bytes", "Host memory that holds KV blocks or parked weights.", labels=["model"]
     )
+    restarts = CounterMetricFamily("aquahost_worker_restarts", "After its worker had died.", labels=["model"])
+    steps = CounterMetricFamily(
+        "aquahost_model_busy_seconds", "Device time of all steps since the model was loaded.", labels=["model"]
+    )
+    failed = GaugeMetricFamily("aquahost_model_failed", "1 while it is given up.", labels=["model"])
     for model in models:
+        restarts.add_metric([model.name], model.restarts)
+        failed.add_metric([model.name], model.state is ModelState.FAILED)
         ready.add_metric([model.name], model.state is ModelState.READY)
         queue.add_metric([model.name], model.queue)
         if (stats := model.stats) is None:
@@ -100,5 +114,50 @@ def _models(models: list[ModelView]) -> Iterator[Metric]:
         for state, count in (("waiting", stats.waiting), ("running", stats.running), ("suspended", stats.suspended)):
             prompts.add_metric([model.name, state], count)
         tokens.add_metric([model.name], stats.output_tokens)
+        steps.add_metric([model.name], stats.busy_s)
         host.add_metric([model.name], stats.host_bytes)
-    yield from (ready, parked, queue, prompts, tokens, host)
+    yield from (ready, failed, parked, queue, prompts, tokens, steps, host, restarts)
+
+
+def _prompts(figures: PromptFigures) -> Iterator[Metric]:
+    ended = CounterMetricFamily(
+        "aquahost_prompts_ended",
+        "Since the daemon started: stop, length, cancelled or error.",
+        labels=["model", "reason"],
+    )
+    refused = CounterMetricFamily(
+        "aquahost_prompts_refused",
+        "With this HTTP status: 429 for a full queue, 503 for a model that is not ready; no model for an unknown name.",
+        labels=["model", "status"],
+    )
+    taken_in = CounterMetricFamily("aquahost_input_tokens", "Of prompts that have ended.", labels=["model"])
+    put_out = CounterMetricFamily("aquahost_produced_tokens", "Since the daemon started.", labels=["model"])
+    for model in figures.models:
+        for end in model.ended:
+            ended.add_metric([model.model, end.reason.value], end.count)
+        taken_in.add_metric([model.model], model.input_tokens)
+        put_out.add_metric([model.model], model.output_tokens)
+    for one in figures.refused:
+        refused.add_metric([one.model, str(one.status)], one.count)
+    yield from (ended, refused, taken_in, put_out)
+
+
+def _waits(figures: PromptFigures) -> Iterator[Metric]:
+    first = HistogramMetricFamily(
+        "aquahost_first_token_seconds", "From a prompt's arrival to its first token or step.", labels=["model"]
+    )
+    between = HistogramMetricFamily(
+        "aquahost_between_tokens_seconds", "Between two tokens of a prompt.", labels=["model"]
+    )
+    whole = HistogramMetricFamily(
+        "aquahost_prompt_seconds", "From a prompt's arrival to its end, however it ended.", labels=["model"]
+    )
+    for model in figures.models:
+        for family, durations in ((first, model.first_token), (between, model.between_tokens), (whole, model.whole)):
+            family.add_metric([model.model], _buckets(durations), durations.sum_s)
+    yield from (first, between, whole)
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    upto = [(str(float(bucket.upper_s)), float(bucket.count)) for bucket in durations.buckets]
+    return [*upto, ("+Inf", float(durations.count))]

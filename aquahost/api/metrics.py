@@ -18,10 +18,12 @@ def add_metrics_route(app: FastAPI, front: Front) -> None:
     """Add the route to `app`. On this machine it needs no key; from elsewhere a tenant's or the admin's."""
 
     async def metrics(request: Request) -> Response:
-        """GPUs, leases, paging, recalls and queues in Prometheus' text format, or in OpenMetrics if asked for."""
+        """GPUs, leases, paging, queues, waits and refusals in Prometheus' text format, or in OpenMetrics if asked
+        for."""
         front.gate.require_watcher(request.scope)
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        figures = Figures(front.daemon.snapshot(), front.daemon.lending_figures())
+        daemon = front.daemon
+        figures = Figures(daemon.snapshot(), daemon.lending_figures(), daemon.prompt_figures())
         # All that an encoder asks of a registry is to collect; a real one would hold figures between two scrapes.
         return Response(encode(cast("CollectorRegistry", figures)), headers={"content-type": media_type})
 

@@ -45,17 +45,18 @@ def add_model_routes(app: FastAPI, front: Front) -> None:
     created = int(time.time())
 
     async def list_models(request: Request) -> Response:
-        """All configured models, loaded or not."""
-        front.gate.tenant(request.scope)
-        return json_response(ModelList([_described(view, created) for view in front.daemon.snapshot().models]))
+        """All configured models that this key may use, loaded or not."""
+        holder = front.gate.holder(request.scope)
+        views = [view for view in front.daemon.snapshot().models if holder.may_use(view.name)]
+        return json_response(ModelList([_described(view, created) for view in views]))
 
     async def get_model(request: Request, name: str) -> Response:
         """One model."""
-        front.gate.tenant(request.scope)
+        holder = front.gate.holder(request.scope)
         for view in front.daemon.snapshot().models:
-            if view.name == name:
+            if view.name == name and holder.may_use(name):
                 return json_response(_described(view, created))
-        known = ", ".join(front.daemon.settings.models) or "none"
+        known = ", ".join(front.models_of(holder)) or "none"
         raise UnknownModelError(f"no model is named '{name[:200]}'; hosted: {known}")
 
     app.add_api_route(

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 
 from aquahost.api.errors import ErrorReply
 from aquahost.api.prompt_headers import COMMENTS, PROMPT_ID, QUEUE, QUEUE_LENGTH
+from aquahost.api.rate_limits import RATE_HEADERS
 
 _REF = "#/components/schemas/"
+_WHERE_LIMITED = "where models.yaml limits what the tenant may use in a minute."
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def prompts_of(model: type[BaseModel]) -> dict[str, Any]:
     headers = {
         PROMPT_ID: _header("string", "Ids of the prompts, separated by commas; at most eight."),
         QUEUE_LENGTH: _header("integer", "Live prompts of the model at submission, these included."),
+        **{f"x-ratelimit-{what}": _header("string", f"As OpenAI's; {_WHERE_LIMITED}") for what in RATE_HEADERS},
     }
     return {**body_of(model), "parameters": [wish], "responses": {"200": {"headers": headers}}}
 

@@ -33,4 +33,8 @@ def wants_comments(request: Request) -> bool:
 
 def prompt_headers(group: PromptGroup) -> dict[str, str]:
     """The headers of a reply to `group`."""
-    return {PROMPT_ID.lower(): ", ".join(group.ids[:MOST_IDS]), QUEUE_LENGTH.lower(): str(group.queue_length)}
+    return {
+        PROMPT_ID.lower(): ", ".join(group.ids[:MOST_IDS]),
+        QUEUE_LENGTH.lower(): str(group.queue_length),
+        **group.reservation.headers(),
+    }

@@ -11,6 +11,7 @@ from starlette.types import Receive
 
 from aquahost.api.contract import Daemon, PromptStream
 from aquahost.api.errors import CancelledPromptError, failed_prompt
+from aquahost.api.rate_limits import Reservation
 from aquahost.errors import RequestError
 from aquahost.messages.prompts import Artifact, Finished, FinishReason, Output, Request, Tokens
 
@@ -57,10 +58,15 @@ class PromptGroup:
         requests: Sequence[Request],
         tenant: str,
         *,
+        reservation: Reservation | None = None,
         priority: int = 0,
         notices: bool = False,
     ) -> None:
-        """Submit `requests`; raises the daemon's RequestError, having cancelled those already submitted."""
+        """Submit `requests`; raises the daemon's RequestError, having cancelled those already submitted.
+
+        What they use of `reservation` is settled when the group is left.
+        """
+        self.reservation = reservation or Reservation()
         self._streams: list[PromptStream] = []
         self._feeders: list[asyncio.Task[None]] = []
         self._arrivals: asyncio.Queue[tuple[int, list[Output]]] = asyncio.Queue()
@@ -70,6 +76,7 @@ class PromptGroup:
                 self._streams.append(stream)
         except BaseException:
             self.cancel()
+            self.reservation.settle()
             raise
         self._live = set(range(len(self._streams)))
         self._failure: RequestError | None = None
@@ -82,6 +89,7 @@ class PromptGroup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
+        self.reservation.settle()
 
     @property
     def id(self) -> str:
@@ -139,6 +147,15 @@ class PromptGroup:
             arrivals.append(self._arrivals.get_nowait())
         return [(index, self._sifted(index, outputs)) for index, outputs in arrivals]
 
+    async def drop(self) -> None:
+        """As `cancel`, and count what they had made that nobody took; waits for nothing, since all have ended."""
+        self.cancel()
+        while not self._arrivals.empty():
+            index, outputs = self._arrivals.get_nowait()
+            self._sifted(index, outputs)
+        for index in list(self._live):
+            self._sifted(index, await self._streams[index].take())
+
     async def _feed(self, index: int) -> None:
         while True:
             outputs = await self._streams[index].take()
@@ -148,6 +165,7 @@ class PromptGroup:
 
     def _sifted(self, index: int, outputs: list[Output]) -> list[Output]:
         """Note a prompt's end; a bad one is kept for later and taken out."""
+        self.reservation.note(outputs)
         last = outputs[-1] if outputs else None
         if last is not None and not isinstance(last, Finished):
             return outputs

@@ -16,6 +16,7 @@ from aquahost.api.errors import error_body, error_response
 from aquahost.api.keep_alive import KEEP_ALIVE_S, KeepAlive
 from aquahost.api.prompt_headers import prompt_headers
 from aquahost.api.prompts import Batch, ClientGoneError, PromptGroup, while_connected
+from aquahost.api.rate_limits import Allowance
 from aquahost.errors import InvalidRequestError, RequestError
 from aquahost.messages.prompts import Notice, Output, Request
 
@@ -47,6 +48,8 @@ class Ask:
     model: str
     requests: Sequence[Request]
     tenant: str
+    allowance: Allowance | None = None
+    """The tenant's, of which the prompts take their tokens; None is without limits."""
     count_param: str = "n"
     """The request's field that makes them so many."""
     priority: int = 0
@@ -54,23 +57,27 @@ class Ask:
     """If they are streamed, tell in comments how they stand."""
 
     def submit(self, *, streamed: bool) -> PromptGroup:
-        """Submit them; raises RequestError. More than the model ever queues at once is no matter of waiting."""
-        settings = self.daemon.settings.models.get(self.model)
-        if settings is not None and len(self.requests) > settings.max_queue:
-            raise InvalidRequestError(
-                f"'{self.count_param}' makes {len(self.requests)} prompts, but the queue of '{self.model}' holds "
-                f"{settings.max_queue}; send fewer at once",
-                param=self.count_param,
-                code="too_many_prompts",
-            )
+        """Submit them; raises RequestError. More than are ever queued at once is no matter of waiting."""
+        model, tenant = self.daemon.settings.models.get(self.model), self.daemon.settings.tenants.get(self.tenant)
+        self._must_fit(model.max_queue if model else None, f"the queue of '{self.model}' holds")
+        self._must_fit(tenant.max_queue if tenant else None, "your queue holds")
         return PromptGroup(
             self.daemon,
             self.model,
             self.requests,
             self.tenant,
+            reservation=self.allowance.reserve(self.requests) if self.allowance else None,
             priority=self.priority,
             notices=streamed and self.comments,
         )
+
+    def _must_fit(self, most: int | None, queue: str) -> None:
+        if most is not None and len(self.requests) > most:
+            raise InvalidRequestError(
+                f"'{self.count_param}' makes {len(self.requests)} prompts, but {queue} {most}; send fewer at once",
+                param=self.count_param,
+                code="too_many_prompts",
+            )
 
 
 class Collector(Protocol):
@@ -123,6 +130,8 @@ class _PromptResponse(Response, ABC):
                 return
             except RequestError as error:
                 failure = error_response(error, prompt_headers(group))
+            finally:
+                await group.drop()
         await failure(scope, receive, send)
 
     @abstractmethod
@@ -140,17 +149,20 @@ class CollectedResponse(_PromptResponse):
         self._collect = collect
 
     async def _answer(self, group: PromptGroup, scope: Scope, receive: Receive, send: Send) -> None:
-        collector = self._collect(group)
-        batch = await group.first()
-        while True:
-            for index, outputs in batch:
-                collector.add(index, outputs)
-            if not group.live:
-                break
-            batch = await group.next()
-        response = collector.response()
+        response = await collected(group, self._collect(group))
         response.headers.update(prompt_headers(group))
         await response(scope, receive, send)
+
+
+async def collected(group: PromptGroup, collector: Collector) -> Response:
+    """The whole reply of prompts, once all have ended. Raises the RequestError of one that fails."""
+    batch = await group.first()
+    while True:
+        for index, outputs in batch:
+            collector.add(index, outputs)
+        if not group.live:
+            return collector.response()
+        batch = await group.next()
 
 
 class EventStreamResponse(_PromptResponse):

@@ -8,16 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from aquahost.api.fields import ApiModel, Guidance, Ignored, ModelName, Priority, Seed, Steps, refused
+from aquahost.api.fields import Guidance, Ignored, Priority, PromptBody, Seed, Steps, refused
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 _Description = Annotated[str, Field(min_length=1, max_length=32_000)]
 
 
-class _MediaBody(ApiModel):
+class _MediaBody(PromptBody):
     """Fields that both kinds of media request share; without them the model's own defaults hold."""
 
-    model: ModelName
     steps: Steps | None = None
     """Extension. Denoising steps."""
     guidance: Guidance | None = None

@@ -13,9 +13,9 @@ from aquahost.api.fields import (
     Choices,
     Ignored,
     LogitBias,
-    ModelName,
     Penalty,
     Priority,
+    PromptBody,
     RepetitionPenalty,
     Seed,
     StopText,
@@ -92,10 +92,9 @@ Stop = Annotated[
 ]
 
 
-class _TextBody(ApiModel):
+class _TextBody(PromptBody):
     """Fields that both kinds of text request share."""
 
-    model: ModelName
     max_tokens: TokenCount | None = None
     """Most tokens to produce. Without it: as many as the context holds (completions: 16)."""
     temperature: Temperature | None = None

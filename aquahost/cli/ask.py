@@ -56,7 +56,7 @@ class Ask:
     def ready_model(self, client: Client, sleep: Callable[[float], None]) -> str:
         """Check the options against the model, load it if need be, wait until it is ready; its kind."""
         model = find_models(client.snapshot(), [self.model])[0]
-        self._check_options(model.kind)
+        self.check_options(model.kind)
         if model.state is ModelState.UNLOADED:
             client.load(model.name)
         if model.state in (ModelState.UNLOADED, ModelState.LOADING):
@@ -65,6 +65,12 @@ class Ask:
         if model.state is not ModelState.READY:
             raise ModelUnavailableError(why_not_ready(model))
         return model.kind
+
+    def messages(self) -> list[dict[str, str]]:
+        """The prompt as a conversation."""
+        system = self.options.get("--system")
+        start = [{"role": "system", "content": system}] if system else []
+        return [*start, {"role": "user", "content": self.prompt}]
 
     def fields(self) -> dict[str, Any]:
         """The options as fields of the API's body, without those that concern the CLI alone."""
@@ -75,7 +81,8 @@ class Ask:
             if flag not in own
         }
 
-    def _check_options(self, kind: str) -> None:
+    def check_options(self, kind: str) -> None:
+        """A usage error for an option that a model of this kind does not take."""
         for flag in self.options:
             if kind not in _KINDS[flag]:
                 kinds = " or ".join(_KINDS[flag])

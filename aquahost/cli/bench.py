@@ -36,6 +36,8 @@ MEASURES = {
     "engine": Measure("aquahost.bench.engine:measure_engine", "The language engine against model.generate."),
     "stream": Measure("aquahost.bench.stream_cost:measure_stream_cost", "What a streamed token costs the daemon."),
     "serving": Measure("aquahost.bench.serving:measure_serving", "A burst of prompts over HTTP, and one stream."),
+    "hostile": Measure("aquahost.bench.hostile:measure_hostile", "What hostile clients cost the others."),
+    "queued": Measure("aquahost.bench.queued:measure_queued", "What ten thousand queued prompts cost the daemon."),
     "top": Measure("aquahost.bench.top:measure_top", "What the terminal UI costs beside a thousand prompts."),
     "paging": Measure("aquahost.bench.paging:measure_paging", "How fast prompts are paged out and in."),
     "overlap": Measure("aquahost.bench.overlap:measure_overlap", "What paging costs the steps beside it."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aquahost.cli.files import check_target
 from aquahost.cli.lists import listed, one_of
 from aquahost.traces.built_in import TRACES
 
@@ -92,7 +93,5 @@ def check_png(prefix: str) -> None:
     """Refuse a prefix that nothing can be written to, before anything is measured."""
     from aquahost.bench.plots import check_matplotlib
 
-    folder = Path(prefix).parent
-    if not folder.is_dir():
-        raise typer.BadParameter(f"there is no folder {folder}", param_hint="'--png'")
+    check_target(prefix, "--png")
     check_matplotlib()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aquahost.cli.output import RED, Cell, Column, Form, one_line, write_data, write_line, write_table
-from aquahost.units import format_bytes
+from aquahost.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from aquahost.bench.burst import Burst
@@ -52,7 +52,7 @@ def about(trace: Trace) -> str:
     tokens_in = sum(prompt.input_tokens for prompt in trace.prompts)
     tokens_out = sum(prompt.output_tokens for prompt in trace.prompts)
     name = one_line(trace.name) + ("" if trace.seed is None else f" of seed {trace.seed}")
-    return f"{name}, {len(trace.prompts)} prompts, {tokens_in:,} tokens in, {tokens_out:,} out"
+    return f"{name}, {counted(len(trace.prompts), 'prompt')}, {tokens_in:,} tokens in, {tokens_out:,} out"
 
 
 def _described(trace: Trace) -> dict[str, Any]:

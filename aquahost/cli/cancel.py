@@ -1,4 +1,4 @@
-"""`aquahost cancel`: end live prompts."""
+"""`aquahost cancel`: end live prompts and jobs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aquahost.cli.exits import ExitCode, exit_code_of
+from aquahost.cli.job_words import JOB_PREFIX
 from aquahost.cli.models import complete_prompt
 from aquahost.cli.output import say, write_line
 from aquahost.cli.surroundings import surroundings
@@ -19,20 +20,20 @@ def cancel(
         list[str],
         typer.Argument(
             metavar="ID",
-            help="Ids as `aquahost queue` lists them.",
+            help="Ids as `aquahost queue` and `aquahost jobs` list them.",
             autocompletion=complete_prompt,
             show_default=False,
         ),
     ],
 ) -> None:
-    """Cancel live prompts.
+    """Cancel live prompts and jobs.
 
-    Writes the ids of those that were cancelled. Ends with 4 if one is not (or no longer) live; the others are
-    cancelled all the same.
+    Writes the ids of those that were cancelled. Ends with 4 if there is no such job, or no such prompt live (any more),
+    and with 1 if a job has ended already; the others are cancelled all the same.
 
     Examples:
 
-      aquahost cancel 3f9c1e
+      aquahost cancel 3f9c1e job_0f3b5c7d9e1a2b4c6d8e0f12
 
       aquahost queue -q | xargs aquahost cancel
     """
@@ -40,7 +41,10 @@ def cancel(
     with surroundings(context).client() as client:
         for prompt_id in ids:
             try:
-                client.cancel(prompt_id)
+                if prompt_id.startswith(JOB_PREFIX):
+                    client.jobs.cancel(prompt_id)
+                else:
+                    client.cancel(prompt_id)
             except RequestError as error:
                 say(f"aquahost: {error}")
                 code = max(code, exit_code_of(error))

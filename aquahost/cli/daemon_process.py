@@ -17,11 +17,13 @@ class DaemonFile(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     host: str
     port: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Address of the HTTP API."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 def read_daemon_file(env: Mapping[str, str] = os.environ) -> DaemonFile | None:

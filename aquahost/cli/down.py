@@ -16,6 +16,8 @@ from aquahost.cli.surroundings import Surroundings, surroundings
 from aquahost.errors import AquahostError, StartError, UnreachableError
 
 _LOOK_EVERY_S = 0.1
+_DRAIN_S = 30.0
+"""What host.drain_s is taken for where the daemon cannot be asked."""
 _GRACE_S = 20.0
 """Beyond the drain time, for workers to end."""
 _ESCALATE_S = 5.0
@@ -26,7 +28,12 @@ _ANSWER_S, _ANSWER_NOW_S = 10.0, 2.0
 
 def down(
     context: typer.Context,
-    drain: Annotated[str, typer.Option(metavar="TIME", help="Time that live prompts have to end.")] = "30s",
+    drain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Time that live prompts have to end; host.drain_s without it.", show_default=False
+        ),
+    ] = None,
     now: Annotated[bool, typer.Option("--now", help="Cancel live prompts; kill a daemon that does not end.")] = False,
 ) -> None:
     """Stop the daemon.
@@ -44,7 +51,8 @@ def down(
     """
     around = surroundings(context)
     end = _End(around, now=now)
-    end.ask(0.0 if now else seconds(drain, "--drain"))
+    drain_s = None if drain is None else seconds(drain, "--drain")
+    end.ask(0.0 if now else drain_s)
     say("the daemon has stopped")
 
 
@@ -56,16 +64,16 @@ class _End:
         self._now = now
         self._answers = True
 
-    def ask(self, drain_s: float) -> None:
+    def ask(self, drain_s: float | None) -> None:
         """Have it end, over the socket or else by signal, and wait. Raises UnreachableError if there is none, and
         StartError if it does not end."""
         try:
             with self._around.client(_ANSWER_NOW_S if self._now else _ANSWER_S) as client:
                 pid = client.snapshot().pid
-                client.shutdown(drain_s)
+                given_s = client.shutdown(drain_s)
         except UnreachableError:
-            pid = self._signal_instead()
-        if self._gone(pid, _ESCALATE_S if self._now else drain_s + _GRACE_S) or (self._now and self._killed(pid)):
+            pid, given_s = self._signal_instead(), _DRAIN_S if drain_s is None else drain_s
+        if self._gone(pid, _ESCALATE_S if self._now else given_s + _GRACE_S) or (self._now and self._killed(pid)):
             return
         raise StartError(f"the daemon (pid {pid}) still runs; end it with: aquahost down --now")
 

@@ -30,7 +30,7 @@ MEANINGS = {
     ExitCode.FAILED: "failed",
     ExitCode.USAGE: "wrong usage or a mistake in models.yaml",
     ExitCode.UNREACHABLE: "no daemon answers",
-    ExitCode.NOT_FOUND: "no such model or prompt",
+    ExitCode.NOT_FOUND: "no such model, prompt, job or key",
     ExitCode.QUEUE_FULL: "the queue is full",
     ExitCode.INTERRUPTED: "interrupted",
 }

@@ -25,10 +25,24 @@ def check_folder(path: Path) -> None:
         raise typer.BadParameter(f"the folder {path.parent} does not exist", param_hint="'--output'")
 
 
+def check_target(path: str, flag: str) -> None:
+    """A usage error unless files could be made at `path`, or at paths that begin with it: before long work, not after
+    it."""
+    folder = Path(path).parent
+    if path.endswith(os.sep) or Path(path).is_dir():
+        raise typer.BadParameter(f"{path} is a folder; add a name, like {Path(path) / 'run'}", param_hint=f"'{flag}'")
+    if not folder.is_dir():
+        raise typer.BadParameter(f"there is no folder {folder}", param_hint=f"'{flag}'")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"nothing can be written to the folder {folder}", param_hint=f"'{flag}'")
+
+
 def check_record(record: Path | None, *, overwrite: bool) -> None:
     """What a file holds is not lost by mistake."""
     if record is None:
         if overwrite:
             raise typer.BadParameter("belongs to --record", param_hint="'--overwrite'")
-    elif not overwrite and os.path.isfile(record) and os.path.getsize(record):
+        return
+    check_target(str(record), "--record")
+    if not overwrite and os.path.isfile(record) and os.path.getsize(record):
         raise typer.BadParameter(f"{record} exists; name another file, or add --overwrite", param_hint="'--record'")

@@ -20,6 +20,7 @@ _TOP_HELP = "Watch and steer GPUs, models, leases and prompts, live; also: aquah
 COMMANDS = (
     LazyCommand("up", "aquahost.cli.up:up", "Start the daemon and load its models.", _DAEMON),
     LazyCommand("down", "aquahost.cli.down:down", "Stop the daemon.", _DAEMON),
+    LazyCommand("reload", "aquahost.cli.reload:reload", "Take over a changed models.yaml without a restart.", _DAEMON),
     LazyCommand("status", "aquahost.cli.status:status", "Show daemon, GPUs and models on one screen.", _DAEMON),
     LazyCommand("top", "aquahost.cli.top:top", _TOP_HELP, _DAEMON),
     LazyCommand("tui", "aquahost.cli.top:top", _TOP_HELP, _DAEMON, hidden=True),
@@ -37,12 +38,19 @@ COMMANDS = (
     LazyCommand("pin", "aquahost.cli.parking:pin", "Keep models' weights on their GPUs: never park them.", _MODELS),
     LazyCommand("unpin", "aquahost.cli.parking:unpin", "Let models be parked when they are idle.", _MODELS),
     LazyCommand("run", "aquahost.cli.run:run", "Ask a model: stream text, save an image or a sound.", _PROMPTS),
+    LazyCommand(
+        "submit", "aquahost.cli.submit:submit", "Queue prompts as jobs that outlive you and the daemon.", _PROMPTS
+    ),
+    LazyCommand("jobs", "aquahost.cli.jobs:jobs", "List the jobs.", _PROMPTS),
+    LazyCommand("wait", "aquahost.cli.wait:wait", "Wait until jobs have ended.", _PROMPTS),
+    LazyCommand("result", "aquahost.cli.result:result", "Write a job's text, or save its images or sound.", _PROMPTS),
     LazyCommand("queue", "aquahost.cli.queue:queue", "List the live prompts.", _PROMPTS),
-    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts.", _PROMPTS),
+    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts and jobs.", _PROMPTS),
     LazyCommand(
         "doctor", "aquahost.cli.doctor.command:doctor", "Look for what keeps models from running or lending.", _MORE
     ),
     LazyCommand("config", "aquahost.cli.config:app", "Check and show models.yaml.", _MORE),
+    LazyCommand("keys", "aquahost.cli.keys:app", "Make and revoke keys of the HTTP API.", _MORE),
     LazyCommand(
         "profile", "aquahost.cli.profile:profile", "Measure what a model costs on a GPU, or work it out.", _MORE
     ),
@@ -61,6 +69,9 @@ COMMANDS = (
         "Measure this machine; daemons it needs are started and stopped apart from yours.",
         _MORE,
     ),
+    LazyCommand(
+        "chaos", "aquahost.cli.chaos:app", "Kill, fuzz and wear out a daemon of its own; nothing may be lost.", _MORE
+    ),
 )
 
 _EPILOG = f"""
@@ -70,7 +81,7 @@ Exit codes: {"; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.it
 
 Variables: AQUAHOST_CONFIG names the models.yaml, AQUAHOST_SOCKET the daemon's socket; AQUAHOST_HOST__PORT=9000 \
 sets host.port, and so on for all of host, scheduler and leasing; AQUAHOST_RUNTIME_DIR and AQUAHOST_STATE_DIR (its \
-logs) set a second daemon apart; NO_COLOR turns colours off.
+logs and keys) set a second daemon apart; NO_COLOR turns colours off.
 """
 
 

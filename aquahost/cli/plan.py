@@ -11,6 +11,9 @@ from aquahost.cli.plan_bar import plan_progress
 from aquahost.cli.surroundings import surroundings
 from aquahost.cli.which_config import which_config
 from aquahost.config.loader import load_settings
+from aquahost.profiles.data_sheets import SHEETS
+
+_GPUS_HELP = f"Plan for a server like 8xH100, of {', '.join(SHEETS)}; this machine without it."
 
 
 def plan(
@@ -20,7 +23,7 @@ def plan(
     ] = None,
     gpus: Annotated[
         str | None,
-        typer.Option("--gpus", metavar="NODE", help="Plan for a server like 8xH100; this machine without it."),
+        typer.Option("--gpus", metavar="NODE", help=_GPUS_HELP),
     ] = None,
     servers: Annotated[int, typer.Option(min=1, max=1024, help="So many of them.")] = 1,
     output: FormOption = Form.TABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aquahost.cli.doctor.probe import probe
+from aquahost.cli.doctor.probe import ProbeError, probe
 from aquahost.cli.doctor.report import HOST, Hardware
 from aquahost.cli.output import say
 from aquahost.config.settings import Kind, Settings
@@ -35,7 +35,7 @@ def planned_node(settings: Settings, gpus: str | None, servers: int, env: Mappin
         node = parse_node(gpus)
         fleet = fleet_of(node, servers=servers, headroom_bytes=headroom_bytes, lends=lends)
         return PlannedNode(name=node.name, fleet=fleet, profiles=profiles_on(settings, node.sheet.name))
-    hardware = None if settings.host.driver == EMULATED else probe(settings.host, env)
+    hardware = None if settings.host.driver == EMULATED else _probed(settings, env)
     if hardware is None or hardware.driver == EMULATED:
         emulated = settings.host.emulated
         name, count, memory_bytes, rates = EMULATED, emulated.gpus, emulated.gpu_bytes, None
@@ -50,6 +50,18 @@ def planned_node(settings: Settings, gpus: str | None, servers: int, env: Mappin
         lends=lends,
     )
     return PlannedNode(name=f"{count}x{name}", fleet=fleet, profiles=profiles_on(settings, name))
+
+
+def _probed(settings: Settings, env: Mapping[str, str]) -> Hardware:
+    try:
+        return probe(settings.host, env)
+    except ProbeError as error:
+        if settings.host.driver != "cuda":
+            raise
+        raise ConfigError(
+            "host.driver is cuda, and no GPU of this machine answers: say which GPUs are to be planned for, like "
+            f"--gpus 8xH100 ({error})"
+        ) from error
 
 
 def _looked_at(hardware: Hardware) -> tuple[str, int, int, dict[tuple[int, int], float]]:

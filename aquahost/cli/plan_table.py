@@ -8,7 +8,7 @@ from aquahost.cli.output import RED, YELLOW, Cell, Column, one_line, write_line,
 from aquahost.cli.plan_node import PlannedNode
 from aquahost.placement.explain import explain
 from aquahost.placement.plan import Goal, Plan, PlannedGpu
-from aquahost.units import format_bytes
+from aquahost.units import counted, format_bytes
 
 _COLUMNS = (
     Column("GPU", right=True),
@@ -23,6 +23,9 @@ _COLUMNS = (
     Column("LENDS TO"),
     Column("BORROWS FROM"),
 )
+_LEGEND = (
+    "WORK: activations; SPARE: neither used nor lent; TIME: how much of it the expected traffic keeps the GPU busy"
+)
 _MOST_LINES = 100
 
 
@@ -31,6 +34,7 @@ def show_plan(plan: Plan, node: PlannedNode) -> None:
     several = plan.servers > 1
     columns = [Column("SERVER", right=True), *_COLUMNS] if several else list(_COLUMNS)
     write_table(columns, [[*([str(gpu.server)] if several else []), *_row(plan, gpu)] for gpu in plan.gpus])
+    write_line(_LEGEND)
     write_line("")
     lines = explain(plan)
     for line in lines[:_MOST_LINES]:
@@ -61,7 +65,7 @@ def _row(plan: Plan, gpu: PlannedGpu) -> list[Cell | str]:
 def _figures(plan: Plan, node: PlannedNode) -> Iterator[str]:
     servers = f"{plan.servers} servers of {node.name}" if plan.servers > 1 else node.name
     measured = sum(profile.measured for profile in node.profiles.values())
-    how = f"{measured} of {len(node.profiles)} profiles measured, the others worked out"
+    how = f"{measured} of {counted(len(node.profiles), 'profile')} measured, the others worked out"
     yield f"{servers}, {format_bytes(plan.memory_bytes)} of each GPU for models; {how}"
     yield "; ".join(map(_goal, plan.goals))
     if plan.aqua is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,12 @@ from aquahost.cli.which_config import which_config
 from aquahost.config.loader import load_settings
 from aquahost.config.settings import Kind, Settings
 from aquahost.errors import ConfigError
+from aquahost.profiles.data_sheets import SHEETS
 
 if TYPE_CHECKING:
     from aquahost.profiles.profile import Profile
 
+_GPU_HELP = f"Work it out for this GPU (H100, or 2xH100) instead; there are {', '.join(SHEETS)}."
 _KIND_HELP = "What it makes, where MODEL is no entry of models.yaml; told from its config without it."
 
 
@@ -32,9 +35,7 @@ def profile(
     models: Annotated[
         str | None, typer.Option("--models", metavar="FILE", help="A models.yaml; the user's without it.")
     ] = None,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="NAME", help="Work it out for this GPU (H100, or 2xH100) instead.")
-    ] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="NAME", help=_GPU_HELP)] = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help=_KIND_HELP)] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the stored profiles.")] = False,
     output: FormOption = Form.TABLE,
@@ -42,9 +43,10 @@ def profile(
     """Measure what a model costs on a GPU, or work it out.
 
     Memory, step times and paging are measured with the model loaded alone, by its real engine on this machine's GPU;
-    other work on the machine spoils the figures. With --gpu nothing is run: costs are worked out from the model's
-    config, for which no weights are needed, and the GPU's data sheet. Profiles are kept, and used by `aquahost plan`,
-    `aquahost simulate` and, from its next start on, by the daemon's schedulers.
+    other work on the machine spoils the figures. That takes about a minute for a small model on a quiet machine. With
+    --gpu nothing is run: costs are worked out from the model's config, for which no weights are needed, and the GPU's
+    data sheet. Profiles are kept, and used by `aquahost plan`, `aquahost simulate` and, from its next start on, by the
+    daemon's schedulers.
 
     Examples:
 
@@ -63,7 +65,9 @@ def profile(
         return
     if model is None:
         raise typer.BadParameter("name a model, or use --list", param_hint="'MODEL'")
-    name, settings = _entry(model, kind, load_settings(which_config(surroundings(context).env, models)))
+    env = surroundings(context).env
+    file = which_config(env, models, quiet=_is_source(model))
+    name, settings = _entry(model, kind, load_settings(file, env), file)
     found = _measured(name, settings) if gpu is None else _worked_out(name, settings, gpu)
     if output is Form.TABLE:
         show_profile(name, found)
@@ -75,7 +79,7 @@ def _measured(name: str, settings: Settings) -> Profile:
     from aquahost.profiler import store
     from aquahost.profiler.measured import measure
 
-    with ended_by_sigterm(), profile_progress(name) as progress:
+    with ended_by_sigterm(), profile_progress(name, time.monotonic) as progress:
         found = measure(name, settings.models[name], settings, progress)
     path = store.save(found)
     say(f"measured on {found.gpu}; kept in {path}")
@@ -109,15 +113,20 @@ def _list(output: Form) -> None:
         write_data(found, output)
 
 
-def _entry(model: str, kind: Kind | None, settings: Settings) -> tuple[str, Settings]:
+def _is_source(model: str) -> bool:
+    """Whether a name that is no entry's says where a model is."""
+    return "/" in model or model.startswith("demo:")
+
+
+def _entry(model: str, kind: Kind | None, settings: Settings, file: Path) -> tuple[str, Settings]:
     """The entry of that name, or one made for a source; its name, and settings that have it."""
     if model in settings.models:
         if kind is not None:
-            raise ConfigError(f"--kind: {model} is an entry of models.yaml, which says its kind")
+            raise ConfigError(f"--kind: {model} is an entry of {file}, which says its kind")
         return model, settings
-    if "/" not in model and not model.startswith("demo:"):
+    if not _is_source(model):
         raise ConfigError(
-            f"models.yaml has no model {model}; it has {', '.join(settings.models) or 'none'} "
+            f"{file} has no model {model}; it has {', '.join(settings.models) or 'none'} "
             "(a folder is written with a /, as in ./my-model)"
         )
     from aquahost.profiler.any_source import entry_of

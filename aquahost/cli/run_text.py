@@ -37,10 +37,7 @@ def run_text(client: Client, ask: Ask, now_s: Callable[[], float]) -> None:
 def _reply(client: Client, ask: Ask) -> Iterator[TextPiece | TextEnd]:
     if ask.options.get("--raw"):
         return client.complete(ask.model, ask.prompt, **ask.fields())
-    messages = [{"role": "user", "content": ask.prompt}]
-    if system := ask.options.get("--system"):
-        messages.insert(0, {"role": "system", "content": system})
-    return client.chat(ask.model, messages, **ask.fields())
+    return client.chat(ask.model, ask.messages(), **ask.fields())
 
 
 @contextmanager

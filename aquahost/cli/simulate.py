@@ -62,9 +62,11 @@ def simulate(
     Scheduler, broker and memory sizing are those of the daemon; steps and copies take what profiles and data sheets
     say. Each policy × tier is a run of its own. Same profiles, trace and seed: same figures, to the bit.
 
-    A trace file has lines like {"arrival_s": 0.5, "input_tokens": 64, "output_tokens": 384, "model": "chat", "tenant":
-    "a"}, and for image and audio models {"arrival_s": 2, "model": "paint", "size": 1048576, "steps": 30}: size in
-    pixels or seconds. What is left out is the model's default.
+    A trace file has lines like {"arrival_s": 0.5, "model": "chat", "input_tokens": 64, "output_tokens": 384}, and for
+    image and audio models {"arrival_s": 2, "model": "paint", "size": 1048576, "steps": 30}: size in pixels or seconds.
+    What is left out is the model's default: of a language model the means that its entry's traffic says. Either all
+    lines name a tenant, like "tenant": "a", or none does. The first arrival becomes time 0; --duration leaves out what
+    comes later than that after it.
 
     Examples:
 
@@ -143,12 +145,15 @@ def _draw(setup: Setup, reports: Sequence[Report], prefix: str) -> None:
 def _show(setup: Setup, reports: Sequence[Report], output: Form) -> None:
     """Print the figures, and end with 1 where a whole run failed."""
     from aquahost.cli.simulate_table import write_simulation
+    from aquahost.units import counted
 
     write_simulation(setup, reports, output)
     for report in reports:
         row = report.total
         if row.failed:
             reasons = ", ".join(f"{count:,} × {reason}" for reason, count in row.failures.items())
-            say(f"{report.policy} × {report.tier}: {row.failed:,} of {row.prompts:,} prompts failed: {reasons}")
+            say(
+                f"{report.policy} × {report.tier}: {row.failed:,} of {counted(row.prompts, 'prompt')} failed: {reasons}"
+            )
     if any(report.total.failed == report.total.prompts for report in reports):
         raise typer.Exit(1)

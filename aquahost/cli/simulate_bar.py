@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from aquahost.cli.output import say
-from aquahost.units import format_seconds
+from aquahost.units import counted, format_seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+LINE_S = 10.0
+"""Between two lines where there is no bar."""
 
 
 class Watcher(Protocol):
@@ -26,9 +30,10 @@ class Watcher(Protocol):
 
 @contextmanager
 def simulation_progress(prompts: int, runs: int, now_s: Callable[[], float]) -> Iterator[Watcher]:
-    """A bar on stderr while it lasts, of so many prompts a run; a line for each run where that is no terminal."""
+    """A bar on stderr while it lasts, of so many prompts a run; where that is no terminal, a line for each run and one
+    every `LINE_S`."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(prompts, now_s)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,11 +53,21 @@ def simulation_progress(prompts: int, runs: int, now_s: Callable[[], float]) -> 
 
 
 class _Lines:
+    def __init__(self, prompts: int, now_s: Callable[[], float]) -> None:
+        self._prompts, self._now_s = prompts, now_s
+        self._what, self._began_s, self._said_s = "", 0.0, 0.0
+
     def begin(self, what: str) -> None:
+        self._what = what
+        self._began_s = self._said_s = self._now_s()
         say(f"{what} …")
 
     def come_to(self, virtual_s: float, ended: int) -> None:
-        return
+        now_s = self._now_s()
+        if now_s - self._said_s >= LINE_S:
+            self._said_s = now_s
+            far = _how_far(virtual_s, now_s - self._began_s)
+            say(f"{self._what}: {ended:,} of {counted(self._prompts, 'prompt')}, {far}")
 
 
 class _Bar:
@@ -67,10 +82,13 @@ class _Bar:
         self._progress.update(self._task, description=what, completed=self._run * self._prompts)
 
     def come_to(self, virtual_s: float, ended: int) -> None:
-        took_s = self._now_s() - self._began_s
-        speed = f", {virtual_s / took_s:,.0f} × as fast" if took_s > 0 else ""
         self._progress.update(
             self._task,
             completed=self._run * self._prompts + ended,
-            how_far=f"{format_seconds(virtual_s)} of virtual time{speed}",
+            how_far=_how_far(virtual_s, self._now_s() - self._began_s),
         )
+
+
+def _how_far(virtual_s: float, took_s: float) -> str:
+    speed = f", {virtual_s / took_s:,.0f} × as fast" if took_s > 0 else ""
+    return f"{format_seconds(virtual_s)} of virtual time{speed}"

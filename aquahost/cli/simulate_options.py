@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from aquahost.profiles.data_sheets import SHEETS
 from aquahost.traces.built_in import TRACES
 
+_GPUS = ", ".join(SHEETS)
 _NAMES = ", ".join(TRACES)
 _SHOWN = "What is kept"
 
@@ -22,7 +24,8 @@ GpusOption = Annotated[
     typer.Option(
         "--gpus",
         metavar="NxGPU",
-        help="The node, like 8xH100. Without it: the emulated one of host.emulated, with measured profiles.",
+        help=f"The node, like 8xH100, of {_GPUS}. Without it: the emulated one of host.emulated, with measured "
+        "profiles.",
         show_default=False,
     ),
 ]
@@ -36,7 +39,9 @@ TraceOption = Annotated[
 ModelOption = Annotated[str | None, typer.Option(help="Whom a trace asks that names no models.", show_default=False)]
 DurationOption = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Prompts of so much time: 30s, 1h. Traffic: 5m without it; others: all."),
+    typer.Option(
+        metavar="TIME", help="Prompts of so much time from the first on: 30s, 1h. Traffic: 5m without it; others: all."
+    ),
 ]
 TimesOption = Annotated[
     float, typer.Option("--rate-times", min=0.001, max=1000, help="So many times as many a second.")

@@ -13,7 +13,7 @@ from aquahost.events import Event
 from aquahost.simulator.node import SimNode
 from aquahost.simulator.snapshots import Snapshots
 from aquahost.traces.trace import Trace
-from aquahost.units import format_bytes
+from aquahost.units import counted, format_bytes
 from aquahost_tui.feeds.recording import Recorder
 
 PERIOD_S = 0.5
@@ -85,11 +85,11 @@ class Recording:
         self._recorder.note(event, at_s)
 
     def told(self, path: Path) -> str:
-        """What was written, in a line."""
+        """What was written, in a line, once the file is closed."""
         thinned = "" if self._with_prompts else ", without events of single prompts"
         if self.dropped:
             thinned += f", without {self.dropped:,} of the events"
-        about = f"recorded {path}: {self.taken:,} snapshots, {format_bytes(self.nbytes)}{thinned}"
+        about = f"recorded {path}: {counted(self.taken, 'snapshot')}, {format_bytes(path.stat().st_size)}{thinned}"
         return f"{about}; watch it: aquahost top --replay {path}"
 
 

@@ -28,7 +28,10 @@ from aquahost.traces.trace import Trace
 from aquahost.traces.trace_file import read_trace, unknown_model
 from aquahost.traces.traffic import NAME as TRAFFIC
 from aquahost.traces.traffic import make_traffic
+from aquahost.units import counted, format_seconds
 
+_MANY_PROMPTS = 50_000
+"""Whose making takes a second or more."""
 TRAFFIC_S = 300.0
 """How long traffic is simulated unless told otherwise."""
 
@@ -53,6 +56,7 @@ def make_setup(settings: Settings, gpus: str | None, asked: AskedTrace) -> Setup
     # Of the trace all that can be wrong without profiles is said before these are worked out.
     trace = None if asked.name == TRAFFIC else _trace_of_name(models, asked)
     machine, profiles = _machine(settings, gpus)
+    _check_contexts(models, profiles)
     if trace is None:
         trace = _traffic(models, profiles, asked)
     with quiet_stdout():
@@ -84,12 +88,21 @@ def _machine(settings: Settings, gpus: str | None) -> tuple[Machine, dict[str, P
         raise ConfigError("host.driver is cuda: say which GPUs are to be simulated, like --gpus 8xH100")
     emulated = settings.host.emulated
     machine = Machine(
-        name=f"{emulated.gpus} emulated GPUs",
+        name=counted(emulated.gpus, "emulated GPU"),
         gpu_bytes=(emulated.gpu_bytes,) * emulated.gpus,
         wiring=Paired(emulated),
         chunk_bytes=EMULATED_CHUNK_BYTES,
     )
     return machine, profiles_on(settings, EMULATED)
+
+
+def _check_contexts(models: Mapping[str, ModelSettings], profiles: Mapping[str, Profile]) -> None:
+    """As an engine does that loads a model."""
+    for name, profile in profiles.items():
+        asked, costs = models[name].max_context, profile.costs
+        if asked is not None and isinstance(costs, LanguageCosts) and asked > costs.context_tokens:
+            most = costs.context_tokens
+            raise ConfigError(f"models.{name}: max_context is {asked}; the model was made for {most} tokens at most")
 
 
 # -- the trace -------------------------------------------------------------------------------------------------
@@ -100,13 +113,22 @@ def _traffic(models: Mapping[str, ModelSettings], profiles: Mapping[str, Profile
         raise typer.BadParameter("is for traces that name no models; traffic does", param_hint="'--model'")
     costs = {name: profile.costs for name, profile in profiles.items()}
     contexts = {name: one.context_tokens for name, one in costs.items() if isinstance(one, LanguageCosts)}
+    duration_s = TRAFFIC_S if asked.duration_s is None else asked.duration_s
+    expected = asked.times * duration_s * sum(model.traffic.rate_per_s for model in models.values())
+    if expected >= _MANY_PROMPTS:
+        say(f"making a trace of about {expected:,.0f} prompts …")
     return make_traffic(
         models,
         seed=asked.seed,
-        duration_s=TRAFFIC_S if asked.duration_s is None else asked.duration_s,
+        duration_s=duration_s,
         times=asked.times,
         contexts=contexts,
+        progress=_say_model if expected >= _MANY_PROMPTS else None,
     )
+
+
+def _say_model(name: str, prompts: int) -> None:
+    say(f"  {counted(prompts, 'prompt')} to {name}")
 
 
 def _trace_of_name(models: Mapping[str, ModelSettings], asked: AskedTrace) -> Trace:
@@ -117,7 +139,12 @@ def _trace_of_name(models: Mapping[str, ModelSettings], asked: AskedTrace) -> Tr
     if asked.name in TRACES:
         trace = make_trace(asked.name, seed=asked.seed)
         if not sole:
-            raise ConfigError(f"--trace {asked.name} asks one model; say which with --model: {', '.join(models)}")
+            whom = [name for name, model in models.items() if model.kind is Kind.LLM]
+            if not whom:
+                raise ConfigError(f"--trace {asked.name} has language prompts, and there is no language model")
+            raise ConfigError(
+                f"--trace {asked.name} asks one language model; say which with --model: {', '.join(whom)}"
+            )
         if models[sole].kind is not Kind.LLM:
             raise ConfigError(f"--trace {asked.name} has language prompts, and {sole} is of kind {models[sole].kind}")
     else:
@@ -132,4 +159,6 @@ def _trace_of_name(models: Mapping[str, ModelSettings], asked: AskedTrace) -> Tr
         for prompt in trace.prompts
     ]
     kept = tuple(prompt for prompt in prompts if prompt.arrival_s <= last_s)
+    if not kept:
+        raise ConfigError(f"no prompt falls into {format_seconds(last_s)}; give a longer --duration")
     return replace(trace, prompts=kept)

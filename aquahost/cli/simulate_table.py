@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aquahost import __version__
 from aquahost.cli.burst_table import time_text
 from aquahost.cli.output import RED, Cell, Column, Form, one_line, write_data, write_line, write_table
-from aquahost.units import format_bytes
+from aquahost.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from aquahost.cli.simulate_setup import Setup
@@ -27,7 +27,8 @@ _TIMES = (
 _MEMORY = ("weights", "kv", "work", "lent", "free", "borrowed")
 _UNITS = {"image": "images/s", "audio": "sounds/s"}
 _LEGEND = (
-    "TTFT: to the first token, or step; ITL: between tokens, or steps; DONE: to the end; PAGED: KV copied out and in"
+    "TTFT: to the first token, or step; ITL: between tokens, or steps; DONE: to the end; PAGED: KV copied out and in",
+    "BUSY: share of the time in which some step ran, not load; memory of GPUs: averages over the run",
 )
 
 
@@ -45,7 +46,8 @@ def write_simulation(setup: Setup, reports: Sequence[Report], form: Form) -> Non
     if len(reports) > 1:
         _write_comparison(reports)
         write_line("")
-    write_line(_LEGEND)
+    for line in _LEGEND:
+        write_line(line)
     write_line(f"{setup.machine.name}; {about(setup)}")
 
 
@@ -53,7 +55,7 @@ def about(setup: Setup) -> str:
     """The trace in a few words."""
     trace = setup.trace
     name = one_line(trace.name) + ("" if trace.seed is None else f" of seed {trace.seed}")
-    return f"{name}, {len(trace.prompts):,} prompts in {trace.prompts[-1].arrival_s:.4g} s"
+    return f"{name}, {counted(len(trace.prompts), 'prompt')} in {trace.prompts[-1].arrival_s:.4g} s"
 
 
 def _data(setup: Setup, reports: Sequence[Report]) -> dict[str, Any]:

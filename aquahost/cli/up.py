@@ -16,6 +16,7 @@ from aquahost.cli.which_config import which_config
 from aquahost.config.loader import Override, load
 from aquahost.config.paths import log_file
 from aquahost.config.settings import Settings
+from aquahost.config.source import SettingsSource
 from aquahost.errors import RequestError, StartError, UnreachableError
 
 
@@ -51,13 +52,15 @@ def up(
     """
     around = surroundings(context)
     path = which_config(around.env, models, demo=demo)
-    settings = load(path, around.env, _overrides(port, driver)).settings
+    overrides = _overrides(port, driver)
+    settings = load(path, around.env, overrides).settings
     if not settings.models:
         say(f"{path}: no models to host")
     if not (detach or wait):
         from aquahost.serve import serve
 
-        raise typer.Exit(serve(settings))
+        source = SettingsSource(path=path.absolute(), env=around.env, overrides=overrides)
+        raise typer.Exit(serve(settings, source=source))
     arguments = ["--models", str(path.absolute())]
     arguments += ["--port", str(port)] if port is not None else []
     arguments += ["--driver", driver] if driver is not None else []

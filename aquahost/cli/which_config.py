@@ -10,10 +10,11 @@ from aquahost.config.paths import config_file, demo_config_file
 from aquahost.errors import ConfigError
 
 
-def which_config(env: Mapping[str, str], given: str | None, *, demo: bool = False) -> Path:
+def which_config(env: Mapping[str, str], given: str | None, *, demo: bool = False, quiet: bool = False) -> Path:
     """The file given, or that of AQUAHOST_CONFIG, or the user's; the packaged demo where the user has none.
 
-    Says so on stderr when it falls back to the demo. Raises ConfigError if both a file and the demo are asked for.
+    Says so on stderr when it falls back to the demo, unless `quiet`. Raises ConfigError if both a file and the demo are
+    asked for.
     """
     if demo and given:
         raise ConfigError("--models and --demo exclude each other")
@@ -24,5 +25,6 @@ def which_config(env: Mapping[str, str], given: str | None, *, demo: bool = Fals
     path = config_file(env)
     if env.get("AQUAHOST_CONFIG") or path.exists():
         return path
-    say(f"no {path}; taking the packaged demo (three small models, no download)")
+    if not quiet:
+        say(f"no {path}; taking the packaged demo (three small models, no download)")
     return demo_config_file()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator
 
 from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
+from aquahost.config.names import NAME_PATTERN
 from aquahost.config.settings import EmulatedSettings, Kind, ModelSettings
 from aquahost.config.yaml_tree import Value
 from aquahost.units import format_bytes, parse_bytes
@@ -20,6 +23,9 @@ def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
     for name, model in _mapping(top.get("models")).items():
         yield from _contradictions(name, _mapping(model))
     yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
+    yield from _unknown_models(_mapping(top.get("tenants")), _mapping(top.get("models")))
+    if _mapping(top.get("host")).get("tls_key") is not None and _mapping(top.get("host")).get("tls_cert") is None:
+        yield ("host", "tls_key"), "is the key of a certificate; name that, too, as host.tls_cert"
 
 
 def _parts_of_emulated(host: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
@@ -87,6 +93,17 @@ def _shared_keys(host: dict[str, Value], tenants: dict[str, Value]) -> Iterator[
         if key in owners:
             yield ("tenants", name, "key"), f"the same key as {owners[key]}; each needs its own"
         owners.setdefault(key, f"tenants.{name}")
+
+
+def _unknown_models(tenants: dict[str, Value], models: dict[str, Value]) -> Iterator[tuple[KeyPath, str]]:
+    """What a tenant may use must exist: a mistyped name would shut it out."""
+    for name, tenant in tenants.items():
+        allowed = _mapping(tenant).get("models")
+        for model in allowed if isinstance(allowed, list) else []:
+            if isinstance(model, str) and re.fullmatch(NAME_PATTERN, model) and model not in models:
+                near = difflib.get_close_matches(model, models, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(models) or 'none'}"
+                yield ("tenants", name, "models"), f"no model is named {model}; {hint}"
 
 
 def _mapping(value: Value) -> dict[str, Value]:

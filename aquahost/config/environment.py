@@ -11,7 +11,7 @@ from aquahost.config.schema import Schema
 from aquahost.config.yaml_tree import Value, parse_scalar
 
 PREFIX = "AQUAHOST_"
-SECTIONS = ("host", "scheduler", "leasing")
+SECTIONS = ("host", "scheduler", "leasing", "jobs")
 """The sections whose keys can be set from the environment."""
 
 

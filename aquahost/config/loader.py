@@ -110,14 +110,19 @@ def _put(value: dict[str, Value], path: KeyPath, item: Value) -> None:
 
 
 def _with_folders(settings: Settings, path: Path) -> Settings:
-    """With sources that are relative folders made absolute."""
+    """With sources and files that are relative made absolute."""
     models = {}
     for name, model in settings.models.items():
         if model.source.startswith(("./", "../", "~/")):
             folder = (path.absolute().parent / Path(model.source).expanduser()).resolve()
             model = model.model_copy(update={"source": str(folder)})
         models[name] = model
-    return settings.model_copy(update={"models": models})
+    files = {
+        key: str(path.absolute().parent / Path(given).expanduser())  # as they are: renewed certificates are new links
+        for key in ("tls_cert", "tls_key")
+        if (given := getattr(settings.host, key)) is not None
+    }
+    return settings.model_copy(update={"models": models, "host": settings.host.model_copy(update=files)})
 
 
 class _Judge:

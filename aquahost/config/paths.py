@@ -45,7 +45,7 @@ def config_file(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def state_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """What outlives a run: logs, durable jobs."""
+    """What outlives a run: logs, the journal of events, keys, durable jobs."""
     return _override(env, "AQUAHOST_STATE_DIR") or _xdg(env, "XDG_STATE_HOME", platformdirs.user_state_path)
 
 
@@ -62,6 +62,16 @@ def log_name(model: str | None) -> str:
 def log_file(model: str | None, env: Mapping[str, str] = os.environ) -> Path:
     """The log of a model's workers, or of the daemon for None."""
     return log_dir(env) / log_name(model)
+
+
+def journal_file(env: Mapping[str, str] = os.environ) -> Path:
+    """What happened, in this run and in those before it, one event a line."""
+    return state_dir(env) / "events.jsonl"
+
+
+def jobs_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """Durable jobs, and what they made."""
+    return state_dir(env) / "jobs"
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
@@ -89,6 +99,16 @@ def runtime_dir(env: Mapping[str, str] = os.environ) -> Path:
 def socket_path(env: Mapping[str, str] = os.environ) -> Path:
     """The daemon's Unix socket."""
     return _override(env, "AQUAHOST_SOCKET") or runtime_dir(env) / f"{APP}.sock"
+
+
+def keys_file(env: Mapping[str, str] = os.environ) -> Path:
+    """Keys of the HTTP API that `aquahost keys` has made."""
+    return state_dir(env) / "keys.json"
+
+
+def keys_used_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """When each of these keys was used last, written by the daemon."""
+    return state_dir(env) / "keys-used"
 
 
 def daemon_file(env: Mapping[str, str] = os.environ) -> Path:

@@ -125,6 +125,8 @@ def _words(branch: Fragment) -> str:
             return "a size like 80GiB or 512MiB, or a number of bytes"
         case ["number", "string"]:
             return "a length of time like 30s, 500ms or 5m, or a number of seconds"
+        case "array":
+            return "a list of names, like [chat, paint]"
         case "boolean":
             return "true or false"
         case "integer":

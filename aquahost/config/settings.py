@@ -2,66 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import Field, model_validator
 
-from aquahost.units import MIB, parse_bytes, parse_seconds
-
-
-def _bytes(value: object) -> int:
-    if not isinstance(value, str | int):
-        raise ValueError(f"{value!r} is no size; write a whole number of bytes, or text like 80GiB or 512MiB")
-    try:
-        size_bytes = parse_bytes(value)
-    except OverflowError:
-        size_bytes = _MAX_BYTES + 1
-    if size_bytes > _MAX_BYTES:
-        raise ValueError(f"{value!r} is more than any machine holds")
-    return size_bytes
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no length of time; write seconds, or text like 30s, 500ms or 5m")
-    return parse_seconds(value)
-
-
-def _host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(value):
-            raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
-    return value
-
-
-_MAX_BYTES = 1 << 60
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
-"""As of RFC 1123; a last label of digits alone would make it a mistyped address."""
-_SIZES: JsonDict = {"type": ["integer", "string"], "examples": ["80GiB", "512MiB", 1048576]}
-_HOSTS: JsonDict = {"anyOf": [{"type": "string", "format": kind} for kind in ("ipv4", "ipv6", "hostname")]}
-_TIMES: JsonDict = {"type": ["number", "string"], "examples": ["30s", "5m", 2.5]}
-
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, json_schema_extra=_SIZES)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, json_schema_extra=_TIMES)]
-Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra=_HOSTS)]
-Rate = Annotated[float, Field(gt=0, description="bytes per second")]
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*$"
-"""Names of models and tenants; they stand in URLs and in file names."""
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
+from aquahost.config.fields import Bytes, Frozen, Host, Name, Rate, Seconds
+from aquahost.units import MIB
 
 
 class Kind(StrEnum):
@@ -73,7 +20,7 @@ class Kind(StrEnum):
     TOY = "toy"
 
 
-class EmulatedSettings(_Settings):
+class EmulatedSettings(Frozen):
     """The node that the emulated driver pretends to be."""
 
     gpus: int = Field(default=8, ge=1, le=64)
@@ -89,7 +36,7 @@ class EmulatedSettings(_Settings):
     host_latency_s: Seconds = 15e-6
 
 
-class HostSettings(_Settings):
+class HostSettings(Frozen):
     """The machine and the daemon."""
 
     driver: Literal["auto", "cuda", "emulated"] = "auto"
@@ -106,6 +53,16 @@ class HostSettings(_Settings):
     """torch threads of all workers together; 0 means one a core."""
     max_body_bytes: Bytes = 8 * MIB
     """A larger request body is answered with 413."""
+    max_connections: int = Field(default=16384, ge=1)
+    """Connections beyond which TCP clients are answered with 503; the Unix socket always lets its owner in."""
+    request_timeout_s: Seconds = Field(default=20.0, gt=0)
+    """Time in which a request's head must come; a body must not pause for longer, nor come slower than 500 bytes/s."""
+    idle_timeout_s: Seconds = Field(default=5.0, gt=0)
+    """A connection that has been silent for this long after a reply is closed."""
+    unread_timeout_s: Seconds = Field(default=60.0, gt=0)
+    """A TCP client that reads nothing of its reply for this long is cut off, and its prompts are cancelled."""
+    prompt_timeout_s: Annotated[Seconds, Field(gt=0)] | None = 3600.0
+    """A prompt that has not ended by then is failed. null sets no limit."""
     heartbeat_timeout_s: Seconds = Field(default=15.0, ge=2)
     """A worker silent for this long is killed and restarted; it gives a sign of life twice a second."""
     step_timeout_s: Seconds = Field(default=300.0, ge=0.1)
@@ -113,7 +70,23 @@ class HostSettings(_Settings):
     max_restarts: int = Field(default=5, ge=0)
     """Crashes in a row after which a model is failed."""
     admin_key: str | None = Field(default=None, min_length=8)
-    """Key for control routes over TCP; without it they answer on the Unix socket alone."""
+    """Key for control routes over TCP, beside those of `aquahost keys add --admin`; without any they answer on the Unix
+    socket alone."""
+    tls_cert: str | None = None
+    """PEM file of the certificate, and of those between it and its root: with it the port speaks https. A relative path
+    is one from the folder of models.yaml."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key, without a password; the default is tls_cert itself."""
+    log_prompts: bool = False
+    """Write what users ask into the daemon's log. Without it no text of a prompt or of a reply is in any log."""
+    drain_s: Seconds = 30.0
+    """How long live prompts may go on once the daemon is to end (by a signal, or `aquahost down`), or their model is
+    taken away by a reload."""
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    """Where traces of prompts go, like http://127.0.0.1:4318/v1/traces: a collector that takes OTLP over HTTP. Needs
+    `pip install 'aquahost[otel]'`; without it there are none."""
+    log_format: Literal["text", "json"] = "text"
+    """Of the logs of daemon and workers; "json" is one object a line, with the prompt's id where there is one."""
 
 
 class Policy(StrEnum):
@@ -127,7 +100,7 @@ class Policy(StrEnum):
     """As fair, but prompts of a smaller `priority` number go before all others."""
 
 
-class SchedulerSettings(_Settings):
+class SchedulerSettings(Frozen):
     """How prompts share a model."""
 
     policy: Policy = Policy.FAIR
@@ -141,7 +114,7 @@ class SchedulerSettings(_Settings):
     """Most prompts in one step of a language model."""
 
 
-class LeasingSettings(_Settings):
+class LeasingSettings(Frozen):
     """How idle GPUs lend their memory."""
 
     enabled: bool = True
@@ -160,16 +133,43 @@ class LeasingSettings(_Settings):
     its next prompt. null never parks."""
 
 
-class TenantSettings(_Settings):
+class TenantSettings(Frozen):
     """A user or team: whoever holds the key."""
 
     key: str = Field(min_length=8)
     """Bearer token of the HTTP API."""
     weight: float = Field(default=1.0, gt=0, le=1e6)
     """Share of a model that is fought over, in proportion to others' weights."""
+    models: tuple[Name, ...] | None = None
+    """Those that it may use and see; null means all."""
+    max_queue: int | None = Field(default=None, ge=1)
+    """Live prompts over all models beyond which new ones are answered with 429; null leaves it to the models."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests beyond which more are answered with 429, until there is room in the minute; null sets no limit."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens of input and output, likewise."""
 
 
-class ToySettings(_Settings):
+class JobSettings(Frozen):
+    """Jobs and batches: prompts that outlive their clients and the daemon."""
+
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    """Most jobs of one model that run at the same time."""
+    weight: float = Field(default=0.25, gt=0, le=1e6)
+    """Share of a model that a tenant's jobs get, in proportion to the tenant's prompts that somebody waits for."""
+    max_queued: int = Field(default=100_000, ge=1)
+    """Jobs not yet ended beyond which new ones are answered with 429."""
+    max_upload_bytes: Bytes = 100 * MIB
+    """A larger file is answered with 413."""
+    max_batch_lines: int = Field(default=50_000, ge=1)
+    """Most requests of one batch."""
+    keep_s: Seconds = 7 * 24 * 3600.0
+    """How long ended jobs and files are kept."""
+    max_bytes: Bytes = 10 << 30
+    """Disk space of results and files beyond which the oldest are removed."""
+
+
+class ToySettings(Frozen):
     """Timing of a model of kind "toy", which has no weights."""
 
     load_s: Seconds = 0.5
@@ -179,7 +179,7 @@ class ToySettings(_Settings):
     """Fail the load with this reason."""
 
 
-class TrafficSettings(_Settings):
+class TrafficSettings(Frozen):
     """What is expected to be asked of a model; `plan` and `simulate` go by it, the daemon does not."""
 
     rate_per_s: float = Field(default=0.0, ge=0, le=1e6)
@@ -198,7 +198,7 @@ class TrafficSettings(_Settings):
     """Adapters that the model's GPU has room for."""
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Frozen):
     """One hosted model."""
 
     # `kinds` says which keys are for some kinds alone; the JSON Schema puts that before their descriptions.
@@ -266,13 +266,14 @@ class ModelSettings(_Settings):
         return self
 
 
-class Settings(_Settings):
+class Settings(Frozen):
     """All of models.yaml."""
 
     host: HostSettings = HostSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     leasing: LeasingSettings = LeasingSettings()
-    tenants: dict[Name, TenantSettings] = {}
-    """By name. Without tenants the API takes any key, or none."""
-    models: dict[Name, ModelSettings] = {}
+    jobs: JobSettings = JobSettings()
+    tenants: dict[Name, TenantSettings] = Field(default={})
+    """By name. Without tenants, and without keys of `aquahost keys add`, the API takes any key, or none."""
+    models: dict[Name, ModelSettings] = Field(default={})
     """By the name that clients ask for."""

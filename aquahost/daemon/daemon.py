@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import zmq
@@ -14,27 +13,31 @@ from aquahost import __version__
 from aquahost.clock import Clock
 from aquahost.config.paths import log_name
 from aquahost.config.settings import Settings
-from aquahost.daemon.assembly import endpoint, hosted_models, worker_threads
+from aquahost.config.source import SettingsSource
+from aquahost.daemon.assembly import account_weights, endpoint, hosted_models, worker_threads
 from aquahost.daemon.event_log import EventLog
-from aquahost.daemon.gpu_views import gpu_views
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
+from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.parking_desk import ParkingDesk
 from aquahost.daemon.prompt_stream import PromptStream
-from aquahost.daemon.recent_work import flow_views
+from aquahost.daemon.prompt_time_limit import PromptTimeLimit
+from aquahost.daemon.queue_bounds import queue_bounds
+from aquahost.daemon.reloading import Reloading
 from aquahost.daemon.reply_so_far import Seen
 from aquahost.daemon.router import Router
+from aquahost.daemon.snapshot_of import snapshot_of
 from aquahost.daemon.start_placing import PlanGpus, advise
 from aquahost.daemon.supervisor import Supervisor
-from aquahost.daemon.wall_time import utc_now
 from aquahost.daemon.worker_link import WorkerLink
-from aquahost.errors import ModelUnavailableError, StartError
+from aquahost.errors import RequestError, StartError
 from aquahost.events import Event, EventKind
-from aquahost.messages.figures import LendingFigures
+from aquahost.keys.keyring import Keyring
+from aquahost.messages.figures import LendingFigures, PromptFigures
 from aquahost.messages.memory import MemoryReport
-from aquahost.messages.prompts import Request
-from aquahost.messages.snapshot import SCHEMA_VERSION, ModelState, Snapshot
+from aquahost.messages.prompts import FinishReason, Request
+from aquahost.messages.snapshot import Snapshot
 from aquahost.messages.wire import FromWorker, Outputs
 from aquahost.scheduling.slicer import StepTimes
 from aquahost.worker.spec import DriverSpec
@@ -62,24 +65,20 @@ class Daemon:
         find_links: FindLinks | None = None,
         step_times: Mapping[str, StepTimes] | None = None,
         plan_gpus: PlanGpus | None = None,
+        keyring: Keyring | None = None,
+        source: SettingsSource | None = None,
     ) -> None:
-        """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured before, by name.
-        `plan_gpus` is asked once, before models are loaded."""
-        self.settings = settings
-        self.run_id = run_dir.name
+        """Without `find_links` nothing is lent. `step_times`: of models whose steps were measured. `plan_gpus` is asked
+        before models are loaded. Without `keyring` keys are those of `settings`. `source`: what `reload` reads."""
+        self.keyring = keyring if keyring is not None else Keyring(settings)
         self.shutdown_requested = asyncio.Event()
         """Set once someone asked for the daemon's end; whoever runs it then calls `stop`."""
-        self._log_dir = log_dir
-        self._driver_name = driver_name
+        self.run_id, self._log_dir, self._driver_name = run_dir.name, log_dir, driver_name
         self._clock, self._plan_gpus = clock, plan_gpus
-        self._started_s = clock.now_s()
-        self._drain_until_s = float("inf")
-        self._refuses: tuple[str, str] | None = None
-        """What prompts and loads are refused with: message and code."""
+        self._started_s, self._drain_until_s = clock.now_s(), float("inf")
         self._stir = asyncio.Event()
         """Set when `stop` may have less to wait for."""
-        self._events = EventLog()
-        self._gpus = GpuWatch(read_gpus)
+        self._events, self._gpus = EventLog(), GpuWatch(read_gpus)
         self._link = WorkerLink(endpoint(run_dir), self._on_message)
         self._models = hosted_models(settings, log_dir, step_times or {})
         self._router = Router(
@@ -89,16 +88,17 @@ class Daemon:
             idle=self._on_idle,
             events=self._events,
             clock=clock,
-            weights={name: tenant.weight for name, tenant in settings.tenants.items()},
+            weights=account_weights(self.keyring.weights, settings),
+            bounds=queue_bounds(settings),
         )
+        self._time_limit = PromptTimeLimit(self._router, settings.host.prompt_timeout_s)
         self._supervisor = Supervisor(
             self._models,
             gpus=self._gpus,
             endpoint=self._link.endpoint,
             run_dir=run_dir,
             driver=worker_driver,
-            scheduler=settings.scheduler,
-            leasing=settings.leasing,
+            settings=settings,
             lends=find_links is not None and settings.leasing.enabled,
             threads=worker_threads(settings),
             send=self._link.send,
@@ -108,6 +108,10 @@ class Daemon:
         )
         self._links = LinkLearning(self._supervisor, find_links, self._events)
         self._parking = ParkingDesk(lends=lambda: self._supervisor.lends, send=self._link.send)
+        self.configuration = Reloading(
+            settings, source, log_dir, self._models, self._router, self._supervisor, self._parking, self._events
+        )
+        self.configuration.watchers += [self.keyring.use, self._router.bounds.use]
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -119,6 +123,7 @@ class Daemon:
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen on {self._link.endpoint}: {error}") from error
         await self._supervisor.start()
+        self._time_limit.begin()
         self._events.add(EventKind.DAEMON_STARTED, f"aquahost {__version__} runs, driver {self._driver_name}")
         self._links.begin()
         await advise(self._models, self._plan_gpus, self._gpus.readings, self._events)
@@ -140,6 +145,8 @@ class Daemon:
             self._stir.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), min(left_s, LONGEST_WAIT_S))
+        await self._time_limit.close()
+        await self.configuration.close()
         await self._links.close()
         await self._supervisor.close()
         self._link.close()
@@ -147,7 +154,7 @@ class Daemon:
 
     async def drain(self) -> None:
         """Refuse new prompts and loads from now on; the live prompts go on."""
-        if self._refuses is None:
+        if self._router.refusal is None:
             self._refuse("the daemon is draining; it takes no new prompts until it is restarted", "draining")
 
     # -- prompts -----------------------------------------------------------------------------------------------
@@ -160,7 +167,11 @@ class Daemon:
         Raises UnknownModelError, InvalidRequestError for a kind of request that the model does not take,
         QueueFullError, or ModelUnavailableError unless it is ready; an unloaded model begins to load by this.
         """
-        return self._router.submit(model, request, tenant, priority=priority, notices=notices)
+        try:
+            return self._router.submit(model, request, tenant, priority=priority, notices=notices)
+        except RequestError as error:
+            self._router.counts.refused(model if model in self._models else "", error.status)
+            raise
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel a live prompt. Raises UnknownPromptError."""
@@ -177,20 +188,15 @@ class Daemon:
         """Begin to load a model; does nothing where it is loading or ready. Raises UnknownModelError, and
         ModelUnavailableError once the daemon drains or shuts down."""
         model = self._router.model(name)
-        if self._refuses is not None:
-            message, code = self._refuses
-            raise ModelUnavailableError(message, code=code)
-        self._supervisor.load(model)
+        self._router.check_open()
+        if not self.configuration.takes_load(name):
+            self._supervisor.load(model)
 
     async def unload(self, name: str, drain_s: float) -> None:
-        """Unload a model, letting its prompts go on for `drain_s`; returns when its worker has ended and its memory is
-        free, or when someone has asked to load it meanwhile. Raises UnknownModelError."""
-        model = self._router.model(name)
-        self._supervisor.unload(model, drain_s)
-        while model.state is ModelState.DRAINING or (
-            model.state is ModelState.UNLOADED and model.supervision.worker_runs
-        ):
-            await model.change()
+        """Unload a model, its prompts may go on for `drain_s`; returns when its memory is free, or when someone has
+        asked to load it meanwhile. Raises UnknownModelError."""
+        self._supervisor.unload(model := self._router.model(name), drain_s)
+        await model.gone_or_back()
 
     def park(self, name: str) -> None:
         """Have an idle model's weights leave its GPU. Raises UnknownModelError, InvalidRequestError for a toy, and
@@ -206,50 +212,59 @@ class Daemon:
         UnknownModelError, and InvalidRequestError for a toy."""
         self._parking.pin(self._router.model(name), pinned=pinned)
 
+    @property
+    def settings(self) -> Settings:
+        """What models.yaml says, as far as it holds."""
+        return self.configuration.settings
+
     # -- views -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Everything at this instant."""
         now_s = self._clock.now_s()
-        models = self._models.values()
-        prompts = self._router.views(now_s)
-        return Snapshot(
-            schema_version=SCHEMA_VERSION,
-            at=utc_now(),
-            version=__version__,
+        return snapshot_of(
+            self._router,
+            self._supervisor,
+            self._links,
+            self._gpus,
+            self._events,
+            now_s,
             run_id=self.run_id,
-            pid=os.getpid(),
             driver=self._driver_name,
             uptime_s=now_s - self._started_s,
-            draining=self._refuses is not None,
-            gpus=gpu_views(self._gpus.readings, models, self._supervisor.lending, now_s),
-            models=[model.view(now_s) for model in models],
-            prompts=prompts,
-            leases=self._supervisor.lending.leases(),
-            links=self._supervisor.lending.links(),
-            flows=flow_views((model.recent for model in models), now_s),
-            tenants=self._router.tenants.views(prompts),
-            first_tokens=self._router.first_tokens.view(now_s),
             leasing=self.settings.leasing.enabled,
-            lending_trouble=self._links.trouble,
-            last_event_seq=self._events.last_seq,
         )
 
     def lending_figures(self) -> LendingFigures:
         """What lending has come to since the start."""
         return self._supervisor.lending.figures(self._models.values())
 
+    def tell_ended(self, tell: Callable[[LivePrompt, FinishReason], None]) -> None:
+        """Have `tell` called with each prompt that has ended."""
+        self._router.counts.tell_ended = tell
+
+    def prompt_figures(self) -> PromptFigures:
+        """What prompts have come to since the start."""
+        return self._router.counts.figures()
+
     def health(self) -> list[str]:
         """What is broken: workers that should run and are dead or seem hung. Empty is healthy."""
         now_s = self._clock.now_s()
         problems = (model.unhealthy(now_s) for model in self._models.values())
-        faults = [*self._link.faults, *self._supervisor.faults, *self._supervisor.lending.faults]
+        own = (self._time_limit, self._link, self._supervisor, self._supervisor.lending)
+        faults = [fault for part in own for fault in part.faults]
         return [*faults, *(problem for problem in problems if problem)]
+
+    @property
+    def faults(self) -> list[str]:
+        """Takes the word on what breaks beside the daemon's own parts; its health tells."""
+        return self._supervisor.faults
 
     def readiness(self) -> list[str]:
         """Why prompts are refused: draining, shutting down, or models that should be ready and are not. Empty is
         ready."""
-        refuses = [self._refuses[0].partition(";")[0]] if self._refuses is not None else []
+        refusal = self._router.refusal
+        refuses = [refusal[0].partition(";")[0]] if refusal is not None else []
         return [*refuses, *(why for model in self._models.values() if (why := model.unready()))]
 
     def events(self, after_seq: int) -> AsyncIterator[Event]:
@@ -263,9 +278,8 @@ class Daemon:
     # -- pieces ------------------------------------------------------------------------------------------------
 
     def _refuse(self, message: str, code: str) -> None:
-        if self._refuses is None:
+        if self._router.refusal is None:
             self._events.add(EventKind.DAEMON_DRAINING, "new prompts are refused")
-        self._refuses = message, code
         self._router.close(message, code)
 
     def _on_message(self, worker_id: int, message: FromWorker) -> None:

@@ -7,10 +7,11 @@ from aquahost.errors import ModelUnavailableError, RequestError
 from aquahost.events import EventKind
 from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason
 from aquahost.messages.snapshot import ModelState
+from aquahost.units import format_seconds
 
 RETRY_S = 5.0
 NOT_TO_BE_REPEATED = 400
-"""Clients repeat what fails with a status of 500 and above by themselves; this one must not be."""
+"""Clients repeat what fails with a status of 500 and above by themselves; these must not be."""
 
 
 def event_of(finished: Finished) -> tuple[EventKind, str]:
@@ -37,6 +38,13 @@ def gone(message: str, code: str) -> ErrorDetail:
     return ErrorDetail(
         message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
     )
+
+
+def overdue(prompt_id: str, timeout_s: float) -> Finished:
+    """The end of a prompt that took too long."""
+    message = f"the prompt did not end within {format_seconds(timeout_s)} (host.prompt_timeout_s)"
+    error = ErrorDetail(message=message, status=NOT_TO_BE_REPEATED, code="prompt_timeout")
+    return Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error)
 
 
 def not_sent(prompt_id: str) -> Finished:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from aquahost.daemon.waiters import Waiters
 from aquahost.daemon.wall_time import utc_now
 from aquahost.events import Event, EventKind
+from aquahost.log_format import MODEL, PROMPT_ID
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class EventLog:
         self._last_seq += 1
         event = Event(seq=self._last_seq, at=utc_now(), kind=kind, message=message, model=model, prompt_id=prompt_id)
         self._events.append(event)
-        logger.log(logging.DEBUG if prompt_id else logging.INFO, "%s", message)
+        level = logging.DEBUG if prompt_id and kind is not EventKind.PROMPT_FAILED else logging.INFO
+        logger.log(level, "%s", message, extra={MODEL: model, PROMPT_ID: prompt_id})
         self._followers.wake()
         return event
 

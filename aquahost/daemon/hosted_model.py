@@ -9,6 +9,7 @@ from aquahost.config.settings import ModelSettings
 from aquahost.daemon.completion_rate import CompletionRate
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.recent_work import RecentWork
+from aquahost.daemon.reload_plan import MODEL_AT_ONCE
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.supervision import Supervision
 from aquahost.daemon.supervision_limits import SupervisionLimits
@@ -78,6 +79,17 @@ class HostedModel:
             return self.settings
         return self.settings.model_copy(update={"kv_bytes": planned.kv_bytes})
 
+    def take_over(self, entry: ModelSettings) -> None:
+        """Go by what its new entry says to the daemon alone. `pin` is the worker's, too: whoever pins it tells it."""
+        told = {key: getattr(entry, key) for key in MODEL_AT_ONCE if key != "pin"}
+        self.settings = self.settings.model_copy(update=told)
+
+    def renew(self, entry: ModelSettings) -> None:
+        """Its next worker goes by `entry`; what was planned and measured for the last one does not hold any more."""
+        self.settings, self.pinned = entry, entry.pin
+        self.preference = self.step_times = None
+        self.plan_fits = False
+
     def tell_change(self) -> None:
         """Wake whoever waits for a change of its state, or for its worker's end."""
         self._changed.set()
@@ -86,6 +98,11 @@ class HostedModel:
     async def change(self) -> None:
         """Wait for the next change of its state, or for its worker's beginning or end."""
         await self._changed.wait()
+
+    async def gone_or_back(self) -> None:
+        """Wait until it is unloaded and its worker has ended, or until someone has wanted it meanwhile."""
+        while self.state is ModelState.DRAINING or (self.state is ModelState.UNLOADED and self.supervision.worker_runs):
+            await self.change()
 
     def unhealthy(self, now_s: float) -> str | None:
         """Why its worker, which should run, is dead or seems hung; None if it is well. Fit for strangers."""

@@ -13,6 +13,10 @@ from aquahost.errors import StartError
 LONGEST_SOCKET_PATH = 107
 """Bytes in the path of a Unix socket, as Linux has it."""
 BACKLOG = 1024
+KEEP_ALIVE_S = 20
+"""Silence after which the system asks an idle TCP client for a sign of life, and time between two such questions."""
+KEEP_ALIVES = 3
+"""Questions without an answer after which it counts as gone."""
 
 
 def check_socket_path(path: Path) -> None:
@@ -34,6 +38,19 @@ def listen_tcp(host: str, port: int) -> socket.socket:
                 f"port {port} on {host} is taken; choose another with --port (0 takes any free one)"
             ) from error
         raise StartError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from error
+
+
+def notice_dead_clients(listener: socket.socket, silent_s: float) -> None:
+    """Have the system end TCP connections of `listener` whose client is gone without a word, as when its machine lost
+    its power: those that owe us an acknowledgement after `silent_s`, and idle ones somewhat later.
+
+    Without that a prompt would run on for nobody, and its connection stay for hours.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVES)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1000, round(silent_s * 1000)))
 
 
 def listen_unix(path: Path) -> socket.socket:

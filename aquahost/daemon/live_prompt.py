@@ -45,12 +45,14 @@ class LivePrompt:
         "_steps",
         "_steps_done",
         "_waited_s",
+        "begun_s",
         "created_s",
         "first_s",
         "id",
         "interruptions",
         "is_accepted",
         "kind",
+        "last_s",
         "model",
         "reply",
         "stream",
@@ -91,6 +93,10 @@ class LivePrompt:
         self._steps: int | None = None
         self.first_s: float | None = None
         """Seconds from acceptance to the first token or step; None before that."""
+        self.begun_s: float | None = None
+        """When it first took part in a step; None before that."""
+        self.last_s: float | None = None
+        """When the last token, or the first step, came; None before that."""
 
     def note(self, output: Output, now_s: float) -> None:
         """Keep count of `output`."""
@@ -195,6 +201,8 @@ class LivePrompt:
     def _enter(self, state: PromptState, now_s: float) -> None:
         self._waited_s, self._since_s = self._waited(now_s), now_s
         self._state = state
+        if self.begun_s is None and state in AT_WORK:
+            self.begun_s = now_s
         # The last standing is of the state before; where it stands in line now is known with the next one.
         self._place = ""
         self._position = self._next_slice_s = 0 if state in AT_WORK else None

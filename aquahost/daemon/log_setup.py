@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from aquahost.daemon.log_file import PatientFileHandler
 from aquahost.errors import StartError
+from aquahost.log_format import log_format
 
 MOST_BYTES = 8 << 20
 KEPT_FILES = 2
@@ -18,8 +19,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Log to `path` and to standard error while the context lasts. Raises StartError if that cannot be.
+def logging_to(path: Path, form: str = "text", *, log_prompts: bool = False) -> Iterator[None]:
+    """Log to `path` and to standard error while the context lasts, as host.log_format says. Raises StartError if that
+    cannot be.
+
+    With `log_prompts` also what errors say that a prompt caused.
 
     AQUAHOST_LOG_LEVEL sets how much (DEBUG, INFO, WARNING, ERROR).
     """
@@ -28,16 +32,17 @@ def logging_to(path: Path) -> Iterator[None]:
         raise StartError(f"AQUAHOST_LOG_LEVEL is {level!r}; use one of {', '.join(LEVELS)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        file = PatientFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StartError(
             f"cannot write the log {path}: {error.strerror}; set AQUAHOST_LOG_DIR to a folder of your own"
         ) from error
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    file.setFormatter(log_format(form, "%(asctime)s %(levelname)-7s %(name)s: %(message)s", log_prompts=log_prompts))
     handlers: list[logging.Handler] = [file]
     if not _is_stderr(path):
         terminal = logging.StreamHandler(sys.stderr)
-        terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        brief = "%(asctime)s %(levelname)-7s %(message)s"
+        terminal.setFormatter(log_format(form, brief, date="%H:%M:%S", log_prompts=log_prompts))
         handlers.append(terminal)
     root = logging.getLogger()
     level_before = root.level

@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
 from aquahost.clock import Clock
-from aquahost.config.settings import Kind
-from aquahost.daemon.endings import event_of, guilty, not_sent, unavailable
+from aquahost.daemon.endings import event_of, guilty, not_sent, overdue, unavailable
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
+from aquahost.daemon.prompt_counts import PromptCounts
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.queue_bounds import QueueBounds
 from aquahost.daemon.reply_so_far import Seen
+from aquahost.daemon.request_kinds import check_kind
 from aquahost.daemon.stranded import Stranded
 from aquahost.daemon.tenant_totals import TenantTotals
+from aquahost.daemon.unknown_model import unknown_model
 from aquahost.errors import (
-    InvalidRequestError,
     ModelUnavailableError,
-    QueueFullError,
-    UnknownModelError,
     UnknownPromptError,
 )
 from aquahost.events import EventKind
+from aquahost.log_format import PROMPT_ID
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import (
     Accepted,
-    AudioRequest,
     ErrorDetail,
     Finished,
     FinishReason,
-    ImageRequest,
     Notice,
     Output,
     Prompt,
     Request,
-    TextRequest,
 )
 from aquahost.messages.snapshot import ModelState, PromptView
 from aquahost.messages.wire import Cancel, Standing, Submit, ToWorker
 from aquahost.units import format_seconds
 
 logger = logging.getLogger(__name__)
-
-TAKES: dict[Kind, type[TextRequest] | type[ImageRequest] | type[AudioRequest]] = {
-    Kind.LLM: TextRequest,
-    Kind.TOY: TextRequest,
-    Kind.IMAGE: ImageRequest,
-    Kind.AUDIO: AudioRequest,
-}
-MAKES = {Kind.LLM: "text", Kind.TOY: "text", Kind.IMAGE: "images", Kind.AUDIO: "audio"}
 
 
 class Router:
@@ -72,12 +62,15 @@ class Router:
         events: EventLog,
         clock: Clock,
         weights: Mapping[str, float] | None = None,
+        bounds: QueueBounds | None = None,
     ) -> None:
-        """`weights`: the shares of tenants, by name; 1 for any other."""
+        """`weights`: the shares of tenants, by name; 1 for any other. It may change. `bounds`: of tenants' queues."""
         self._models = models
-        self._weights = weights or {}
-        self.tenants = TenantTotals(self._weights)
+        self.weights = weights if weights is not None else {}
+        self.bounds = bounds or QueueBounds({})
+        self.tenants = TenantTotals(self.weights)
         self.first_tokens = FirstTokens()
+        self.counts = PromptCounts()
         self._send = send
         self._want = want
         self._idle = idle
@@ -86,15 +79,19 @@ class Router:
         self._prompts: dict[str, LivePrompt] = {}
         self._told: dict[str, LivePrompt] = {}
         """Those of them whose readers want to know how they stand."""
-        self._closed: tuple[str, str] | None = None
+        self.refusal: tuple[str, str] | None = None
+        """What prompts and loads are refused with, once they are: message and code."""
+
+    @property
+    def models(self) -> Collection[HostedModel]:
+        """All that are hosted."""
+        return self._models.values()
 
     def model(self, name: str) -> HostedModel:
         """The model of that name. Raises UnknownModelError naming the nearest one."""
         model = self._models.get(name)
         if model is None:
-            near = difflib.get_close_matches(name, self._models, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self._models) or 'none'}"
-            raise UnknownModelError(f"no model {name!r}{hint}", param="model", code="model_not_found")
+            raise unknown_model(name, self._models)
         return model
 
     def submit(
@@ -105,31 +102,24 @@ class Router:
         With `notices` the stream also tells how the prompt stands, whenever that has changed.
         """
         model = self.model(name)
-        if not isinstance(request, TAKES[model.settings.kind]):
-            makes = MAKES[model.settings.kind]
-            raise InvalidRequestError(f"the model {name!r} makes {makes}; use the route for that", param="model")
+        check_kind(model, request)
         worker_id = self._ready_worker(model)
         now_s = self._clock.now_s()
-        if len(model.prompts) >= model.settings.max_queue:
-            raise QueueFullError(
-                f"the queue of {name!r} is full ({len(model.prompts)} prompts); try again later",
-                code="queue_full",
-                retry_after_s=model.completions.retry_after_s(now_s),
-                queue_length=len(model.prompts),
-            )
+        self.bounds.admit(model, tenant, now_s)
         prompt = Prompt(
             id=secrets.token_hex(6),
             model=name,
             tenant=tenant,
             request=request,
             created_s=now_s,
-            weight=self._weights.get(tenant, 1.0),
+            weight=self.weights.get(tenant, 1.0),
             priority=priority,
         )
         stream = PromptStream(prompt.id, self.cancel, queue_length=len(model.prompts) + 1)
         live = LivePrompt(prompt, stream, Notices() if notices else None)
         self._hand_over(live, worker_id)
         self._prompts[prompt.id] = model.prompts[prompt.id] = live
+        self.bounds.joined(tenant)
         if notices:
             self._told[prompt.id] = live
         self._events.add(EventKind.PROMPT_QUEUED, f"{live.kind} prompt for {name}", model=name, prompt_id=prompt.id)
@@ -162,6 +152,7 @@ class Router:
             live.note(output, now_s)  # after it, since a notice of what it changes must not come first
             if not had_begun and live.first_s is not None:
                 self.first_tokens.note(live.first_s, now_s)
+            self.counts.produced(live, output, now_s)
             if live.interruptions:
                 self._models[live.model].stranded.note(live)
         for model in self._held_back(worker_id):
@@ -212,9 +203,23 @@ class Router:
         for live in list(model.prompts.values()):
             self._drop(live, Finished(prompt_id=live.id, reason=FinishReason.ERROR, error=error))
 
+    def end_overdue(self, timeout_s: float) -> None:
+        """Fail the prompts that have been live for `timeout_s`."""
+        while self._prompts:
+            oldest = next(iter(self._prompts.values()))
+            if self._clock.now_s() - oldest.created_s < timeout_s:
+                return
+            self._drop(oldest, overdue(oldest.id, timeout_s))
+
     def close(self, message: str, code: str) -> None:
         """Refuse prompts from now on, with 503 and this message; the live ones go on."""
-        self._closed = message, code
+        self.refusal = message, code
+
+    def check_open(self) -> None:
+        """Raises ModelUnavailableError once prompts are refused."""
+        if self.refusal is not None:
+            message, code = self.refusal
+            raise ModelUnavailableError(message, code=code)
 
     @property
     def live(self) -> int:
@@ -232,9 +237,7 @@ class Router:
         return live
 
     def _ready_worker(self, model: HostedModel) -> int:
-        if self._closed is not None:
-            message, code = self._closed
-            raise ModelUnavailableError(message, code=code)
+        self.check_open()
         if model.state is ModelState.UNLOADED:
             self._want(model.name)
         if model.state is ModelState.READY and model.worker_id is not None and not model.stranded.holds_back:
@@ -252,7 +255,8 @@ class Router:
                 try:
                     self._hand_over(live, model.worker_id)
                 except Exception:  # of one prompt; the others must not be lost with it
-                    logger.exception("prompt %s could not be handed to its worker", live.id)
+                    extra = {**OF_PROMPT, PROMPT_ID: live.id}
+                    logger.exception("prompt %s could not be handed to its worker", live.id, extra=extra)
                     self._retire(live, not_sent(live.id))
 
     def _held_back(self, worker_id: int) -> list[HostedModel]:
@@ -271,11 +275,15 @@ class Router:
         del self._prompts[live.id], model.prompts[live.id]
         self._told.pop(live.id, None)
         model.stranded.discard(live.id)
-        if finished.reason in (FinishReason.STOP, FinishReason.LENGTH):
+        completed = finished.reason in (FinishReason.STOP, FinishReason.LENGTH)
+        self.bounds.left(live.tenant, now_s, completed=completed)
+        if completed:
             model.completions.note(now_s)
         live.stream.feed(finished)
         live.end(finished)
-        self.tenants.ended(live.view(now_s))
+        view = live.view(now_s)
+        self.tenants.ended(view)
+        self.counts.ended(live, view, finished.reason)
         kind, what = event_of(finished)
         message = f"{live.kind} prompt for {live.model} {what} after {format_seconds(now_s - live.created_s)}"
         self._events.add(kind, message, model=live.model, prompt_id=live.id)

@@ -25,6 +25,8 @@ class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     """The port it listens on, also where models.yaml says 0."""
+    scheme: str
+    """"http", or "https" where there is a certificate."""
     socket: str
     log: str
     started_at: str

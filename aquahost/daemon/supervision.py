@@ -174,7 +174,9 @@ class Supervision:
     def _on_exit(self, event: WorkerExited, now_s: float) -> list[Instruction]:
         how = self._killed_because or event.how
         blamed = self._killed_over_prompt if self._killed_because else not event.from_outside
-        healthy = self.ready_since_s is not None and now_s - self.ready_since_s >= self._limits.healthy_s
+        # Whoever kills a worker that is at work may do so as often as they like: that tells nothing of the model.
+        enough_s = 0.0 if event.from_outside and self._killed_because is None else self._limits.healthy_s
+        healthy = self.ready_since_s is not None and now_s - self.ready_since_s >= enough_s
         self.worker_runs = self._stopping = False
         self._killed_because = self._kill_after_s = self.ready_since_s = None
         match self.state:
@@ -199,7 +201,7 @@ class Supervision:
                 self._end_prompts_of_the_dead(),
                 *self._fail(f"its worker died {times}; at last it {how}"),
             ]
-        self.reason = f"its worker {how}"
+        self.reason = f"its worker {how}{self._limits.in_a_row(crashes)}"
         self._enter(ModelState.LOADING)
         self._respawn_s = now_s + self._limits.backoff_s(crashes)
         return [died, StrandPrompts(blamed)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aquahost.units import format_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisionLimits:
@@ -14,7 +16,8 @@ class SupervisionLimits:
     """Times `heartbeat_timeout_s` while it loads: importing a large library silences a worker that is well."""
     step_timeout_s: float = 300.0
     max_restarts: int = 5
-    """Crashes in a row after which the model is failed."""
+    """Crashes in a row after which the model is failed. A worker that was ready and is killed from outside begins a
+    new row."""
     first_backoff_s: float = 0.25
     """Before the first restart; doubles with each crash in a row."""
     max_backoff_s: float = 30.0
@@ -30,3 +33,10 @@ class SupervisionLimits:
     def backoff_s(self, crashes: int) -> float:
         """Wait before the restart after this many crashes in a row (1, 2, ...)."""
         return min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(crashes - 1, 60))
+
+    def in_a_row(self, crashes: int) -> str:
+        """What to add to the reason of a crash that was not the first in a row: how many are borne, and the wait."""
+        if crashes == 1:
+            return ""
+        again = format_seconds(self.backoff_s(crashes))
+        return f", crash {crashes} in a row ({self.max_restarts} are borne); the next begins after {again}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aquahost.clock import Clock
-from aquahost.config.settings import LeasingSettings, SchedulerSettings
+from aquahost.config.settings import Settings
 from aquahost.daemon.endings import gone
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch
@@ -75,8 +75,7 @@ class Supervisor:
         endpoint: str,
         run_dir: Path,
         driver: DriverSpec,
-        scheduler: SchedulerSettings,
-        leasing: LeasingSettings,
+        settings: Settings,
         lends: bool,
         threads: int,
         send: Callable[[int, ToWorker], bool],
@@ -89,13 +88,15 @@ class Supervisor:
         self._endpoint = endpoint
         self._run_dir = run_dir
         self._driver = driver
-        self._scheduler = scheduler.model_dump(mode="json")
-        self._leasing = leasing
+        self._scheduler = settings.scheduler.model_dump(mode="json")
+        self._leasing = leasing = settings.leasing
         self.lends = lends
         """Whether workers begun from now on may borrow and lend."""
         self.links_known = asyncio.Event()
         """Set once links were tested, or will not be. Workers begin only then: their traffic would falsify rates."""
-        self._threads = threads
+        self.threads = threads
+        """Of torch, for each worker begun from now on."""
+        self._log_prompts, self._log_format = settings.host.log_prompts, settings.host.log_format
         self._send = send
         self._prompts = prompts
         self._events = events
@@ -143,8 +144,7 @@ class Supervisor:
 
     def on_message(self, worker_id: int, message: FromWorker) -> None:
         """A worker says something about itself."""
-        model = self._by_worker.get(worker_id)
-        if model is None:
+        if (model := self._by_worker.get(worker_id)) is None:
             return
         match message:
             case Heartbeat(loop_passes, busy):
@@ -161,8 +161,7 @@ class Supervisor:
 
     def on_stats(self, worker_id: int, stats: EngineStats) -> None:
         """A worker reports its engine's figures."""
-        model = self._by_worker.get(worker_id)
-        if model is None:
+        if (model := self._by_worker.get(worker_id)) is None:
             return
         self.lending.on_stats(model, stats)
         model.report(stats, self._clock.now_s())
@@ -260,12 +259,14 @@ class Supervisor:
             parent_pid=os.getpid(),
             gpu=gpu,
             turns_path=str(self._run_dir / f"gpu{gpu // self._driver.partition}.turns"),
-            threads=self._threads,
+            threads=self.threads,
+            log_format=self._log_format,
             driver=self._driver,
             model=model.settings_on(gpu).model_dump(mode="json"),
             scheduler=self._scheduler,
             step_times=model.step_times,
             leasing=self._leasing.model_copy(update={"enabled": self.lends}).model_dump(mode="json"),
+            log_prompts=self._log_prompts,
         )
 
     # -- watching ----------------------------------------------------------------------------------------------
@@ -294,6 +295,5 @@ class Supervisor:
         self.lending.on_readings(self._gpus.readings, self._models.values())
 
     def _kill_borrower(self, worker_id: int, because: str) -> None:
-        model = self._by_worker.get(worker_id)
-        if model is not None:
+        if (model := self._by_worker.get(worker_id)) is not None:
             self.handle(model, KillWanted(because))

@@ -12,11 +12,11 @@ from aquahost.messages.snapshot import PromptView, TenantView
 class TenantTotals:
     """Device time and tokens of prompts that have ended, by tenant.
 
-    Tenants are configured, or the one of those who need no key, so their number is bounded.
+    Tenants have a key, or are the one of those who need none, so their number is bounded.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        """`weights`: the configured tenants' shares; 1 for any other."""
+        """`weights`: shares of tenants that have a key; 1 for any other. It may change."""
         self._weights = weights
         self._service_s = dict.fromkeys(weights, 0.0)
         self._tokens = Counter(dict.fromkeys(weights, 0))

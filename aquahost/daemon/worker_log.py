@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from aquahost.log_format import said
+
 MOST_BYTES = 8 << 20
 """A log larger than this is set aside (as NAME.log.1) when its worker starts."""
 LIVE_BYTES = 16 << 20
@@ -20,10 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open to append, setting a large one aside first."""
-    if path.exists() and path.stat().st_size > MOST_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return path.open("ab")
+    """Open to append, setting a large one aside first. A log that cannot be written must not keep a model from
+    running: then what its worker says goes nowhere, which is logged."""
+    try:
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+    except OSError as error:
+        logger.warning("the log %s cannot be written, and its worker runs without one: %s", path, error.strerror)
+        return Path(os.devnull).open("ab")
 
 
 def trim_log(path: Path) -> None:
@@ -71,4 +78,4 @@ def last_line(path: Path, after: int) -> str:
             lines = log.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+    return next((said(line.strip())[:300] for line in reversed(lines) if line.strip()), "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 
 import torch
 
@@ -17,6 +16,8 @@ from aquahost.engines.parking import Parking
 from aquahost.engines.random_state import RandomState
 from aquahost.engines.workspace import NoRoomError, Workspace
 from aquahost.errors import InvalidRequestError, RequestError
+from aquahost.log_format import PROMPT_ID
+from aquahost.log_privacy import error_of_prompt
 from aquahost.messages.memory import LeaseGranted, LeaseReturned, MemoryInstruction, MemoryReport
 from aquahost.messages.prompts import (
     Accepted,
@@ -213,7 +214,7 @@ class GatedEngine:
                 self._refuse(waiting, f"The GPU has not the memory for this prompt: {error}. Ask for less, or later.")
 
     def _refuse(self, prompt_id: str, reason: str) -> None:
-        logger.warning("prompt %s is refused: %s", prompt_id, reason)
+        logger.warning("prompt %s is refused: %s", prompt_id, reason, extra={PROMPT_ID: prompt_id})
         error = out_of_memory(reason)
         self._forget(prompt_id)
         self._refused.append(Finished(prompt_id=prompt_id, reason=FinishReason.ERROR, error=error))
@@ -286,5 +287,6 @@ class GatedEngine:
     def _describe_and_log(prompt_id: str, error: Exception) -> ErrorDetail:
         detail = describe_failure(error)
         if detail.status >= 500:
-            logger.error("prompt %s failed: %s", prompt_id, "".join(traceback.format_exception(error)))
+            extra = {**error_of_prompt(error), PROMPT_ID: prompt_id}
+            logger.error("prompt %s failed", prompt_id, extra=extra)
         return detail

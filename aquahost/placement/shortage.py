@@ -80,9 +80,10 @@ def _together(parts: Sequence[Part], fleet: Fleet) -> Iterator[str]:
     needed = sum(part.group * part.floor for part in parts)
     there = fleet.all_gpus * room_units(fleet.memory_bytes)
     if needed > there:
+        have = "has" if fleet.all_gpus == 1 else "have"
         yield (
             f"models: {format_bytes(needed * MIB)} for weights, activations and the least KV of all; "
-            f"{_gpus(fleet.all_gpus)} have {format_bytes(there * MIB)}: {format_bytes((needed - there) * MIB)} short"
+            f"{_gpus(fleet.all_gpus)} {have} {format_bytes(there * MIB)}: {format_bytes((needed - there) * MIB)} short"
         )
     time = sum(part.group * part.share for part in parts) / SHARE_UNIT
     if time > fleet.all_gpus:

@@ -22,15 +22,15 @@ def config_folder(name: str, settings: ModelSettings) -> Path:
     source = settings.source
     if source.startswith(DEMO_PREFIX):
         try:
-            return demo_model_path(source.removeprefix(DEMO_PREFIX))
+            return _demo(source.removeprefix(DEMO_PREFIX))
         except LoadError as error:
             raise ConfigError(f"{name}: {error}") from error
     if Path(source).is_absolute():
         if not _is_model(Path(source)):
             what = "has neither config.json nor model_index.json" if Path(source).is_dir() else "is no folder"
             raise ConfigError(
-                f"{name}: a model without config: {source} {what}; put the model's config there (no weights are "
-                "needed), or give a hub id (org/name)"
+                f"{name}: a model without config: {subject(name, source)} {what}; put the model's config there (no "
+                "weights are needed), or give a hub id (org/name)"
             )
         return Path(source)
     return _from_hub(name, settings)
@@ -55,10 +55,24 @@ def known_config_folder(settings: ModelSettings) -> Path | None:
         return None
 
 
+def _demo(name: str) -> Path:
+    """Made without the libraries' bars, which would stand among a command's own lines."""
+    if not demo_folder(name).is_dir():
+        from aquahost.engines.quiet import quiet_transformers
+
+        quiet_transformers()
+    return demo_model_path(name)
+
+
+def subject(name: str, source: str) -> str:
+    """What a message calls the source that begins with the entry's name: that name may be the source itself."""
+    return "it" if name == source else source
+
+
 def _from_hub(name: str, settings: ModelSettings) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    missing = f"{name}: a model without config: {settings.source}"
+    missing = f"{name}: a model without config: {subject(name, settings.source)}"
     try:
         folder = _snapshot(settings, offline=False)
     except HFValidationError as error:
@@ -75,7 +89,9 @@ def _from_hub(name: str, settings: ModelSettings) -> Path:
 
 def _snapshot(settings: ModelSettings, *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()
     wanted = [*PATTERNS, "*.py"] if settings.trust_remote_code else list(PATTERNS)
     path = snapshot_download(
         settings.source, revision=settings.revision, allow_patterns=wanted, local_files_only=offline

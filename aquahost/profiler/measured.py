@@ -15,7 +15,7 @@ from aquahost.config.settings import Kind, ModelSettings, Settings
 from aquahost.daemon.assembly import worker_threads
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import ConfigError, StartError
-from aquahost.profiler.config_files import config_folder
+from aquahost.profiler.config_files import config_folder, subject
 from aquahost.profiler.keys import measured_key
 from aquahost.profiler.wire import FromMeasuring, Measured, MeasureSpec, Note, Refused
 from aquahost.profiles.profile import Profile
@@ -35,7 +35,8 @@ def measure(name: str, model: ModelSettings, settings: Settings, progress: Calla
         raise ConfigError(f"{name}: models on several GPUs can't be measured; --gpu H100 works its costs out")
     folder = config_folder(name, model)
     if Path(model.source).is_absolute() and next(folder.rglob("*.safetensors"), None) is None:
-        raise ConfigError(f"{name}: {folder} has no weights to measure with; --gpu H100 works its costs out without")
+        where = subject(name, str(folder))
+        raise ConfigError(f"{name}: {where} has no weights to measure with; --gpu H100 works its costs out without")
     spec = MeasureSpec(
         name=name,
         model=model.model_dump(mode="json"),

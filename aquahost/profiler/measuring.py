@@ -132,4 +132,4 @@ def _bytes_of(dtype: str) -> int:
 
 
 def _load_note(progress: LoadProgress) -> None:
-    _note(progress.stage, progress.done, progress.total)
+    _tell(Note(progress.stage, progress.done, progress.total, in_bytes=True))

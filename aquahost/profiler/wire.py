@@ -30,6 +30,8 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
     what: str
     done: int
     total: int
+    in_bytes: bool = False
+    """Not pieces."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):

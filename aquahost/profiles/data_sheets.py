@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from aquahost.errors import ConfigError
 
-_NODE = re.compile(r"^(?:(\d{1,4})\s*[xX*]\s*)?([A-Za-z0-9 _-]+)$")
+_NODE = re.compile(r"^(?:([+-]?\d+)\s*[xX*]\s*)?([A-Za-z0-9 _-]+)$")
 _MOST_GPUS = 1024
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ def data_sheet(name: str) -> DataSheet:
         if known.upper() == wanted:
             return sheet
     near = difflib.get_close_matches(wanted, [known.upper() for known in SHEETS], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"no data sheet of a GPU {name!r}{hint} There are {', '.join(SHEETS)}")
+    hint = f"; did you mean {near[0]}? There" if near else "; there"
+    raise ConfigError(f"no data sheet of a GPU {name!r}{hint} are {', '.join(SHEETS)}")
 
 
 def parse_node(text: str) -> Node:
@@ -80,7 +81,8 @@ def parse_node(text: str) -> Node:
     match = _NODE.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"{text!r} names no GPUs; write a number and a name, like 8xH100")
-    gpus = int(match[1] or 1)
+    digits = (match[1] or "1").removeprefix("+")
+    gpus = int(digits) if len(digits) <= _MOST_DIGITS else 0
     if not 1 <= gpus <= _MOST_GPUS:
         raise ConfigError(f"{text!r}: a node has 1 to {_MOST_GPUS} GPUs")
     return Node(gpus=gpus, sheet=data_sheet(match[2]))

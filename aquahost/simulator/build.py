@@ -196,6 +196,7 @@ class Builder:
                 parkings=tuple(parkings),
                 turns=tuple(node.turns[gpu] for gpu in hosted.gpus),
                 max_queue=hosted.settings.max_queue,
+                max_tokens=min(scheduler.max_tokens, _context_tokens(hosted, costs)),
                 adapters=self._adapters(hosted),
             ),
             node.agenda,
@@ -254,6 +255,10 @@ class Builder:
 
     def _own_policy(self, name: str) -> Policy:
         return make_policy(name, paging_budget=self._settings.scheduler.paging_budget)
+
+
+def _context_tokens(hosted: Hosted, costs: LanguageCosts) -> int:
+    return min(hosted.settings.max_context or costs.context_tokens, costs.context_tokens)
 
 
 def _lies_idle(shard: LanguageShard) -> bool:

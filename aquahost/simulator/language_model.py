@@ -72,8 +72,8 @@ class LanguageModel:
             tokens=trace.input_tokens,
             max_tokens=trace.tokens,
         )
-        if trace.tokens > self.scheduler.max_tokens:
-            self._ended(prompt, f"400: {trace.tokens} tokens; at most {self.scheduler.max_tokens} fit")
+        if trace.tokens > self.parts.max_tokens:
+            self._ended(prompt, f"400: {trace.tokens} tokens; at most {self.parts.max_tokens} fit")
             return
         self.live[prompt.id] = prompt
         if trace.adapter is None or self.parts.adapters is None:

@@ -26,6 +26,9 @@ class LanguageParts:
     parkings: tuple[WeightsParking, ...]
     turns: tuple[GpuTurns, ...]
     max_queue: int
+    max_tokens: int
+    """Of input and output of a prompt together: the entry's max_context or what the model was made for, and no more
+    than KV memory surely holds, as the engine has it."""
     adapters: Adapters | None = None
 
     @property

@@ -10,7 +10,7 @@ from aquahost.simulator.node import SimNode
 from aquahost.simulator.prompts import SimPrompt
 from aquahost.simulator.snapshot_prompts import kind_word
 from aquahost.traces.replies import Reply
-from aquahost.units import format_seconds
+from aquahost.units import counted, format_seconds
 
 _Found = tuple[float, EventKind, str, str | None, str | None]
 """Virtual time, kind, message, model, prompt."""
@@ -72,7 +72,7 @@ class SnapshotEvents:
 
     def _begin(self) -> None:
         node = self._node
-        begin = f"a simulation of {len(node.gpu_bytes)} GPUs begins; nothing of it is real"
+        begin = f"a simulation of {counted(len(node.gpu_bytes), 'GPU')} begins; nothing of it is real"
         self._found.append((0.0, EventKind.DAEMON_STARTED, begin, None, None))
         for label, (hosted, _) in zip(self._labels, node.models, strict=True):
             where = f"GPU {hosted.gpus[0]}" if len(hosted.gpus) == 1 else f"GPUs {', '.join(map(str, hosted.gpus))}"

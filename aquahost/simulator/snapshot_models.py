@@ -53,7 +53,7 @@ def _footprint(hosted: Hosted, model: SimModel) -> Footprint:
             weights_bytes=costs.weights_bytes * group,
             kv_bytes=sum(shard.kv.local_chunks * shard.kv.chunk_bytes for shard in model.parts.shards),
             peak_bytes=costs.peak_bytes * group,
-            max_context=min(costs.context_tokens, hosted.settings.max_context or costs.context_tokens),
+            max_context=model.parts.max_tokens,
             detail=detail,
         )
     peak_bytes = 0 if isinstance(costs, LanguageCosts) else costs.sizes[-1].peak_bytes

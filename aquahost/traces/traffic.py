@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
@@ -12,6 +12,7 @@ from aquahost.config.settings import Kind, ModelSettings
 from aquahost.errors import ConfigError
 from aquahost.traces.built_in import Lengths
 from aquahost.traces.trace import Trace, TracePrompt, in_order
+from aquahost.units import format_seconds
 
 _LOW, _HIGH = 0.05, 8.0
 """Lengths lie within these multiples of their mean."""
@@ -36,19 +37,24 @@ def make_traffic(
     duration_s: float,
     times: float = 1.0,
     contexts: Mapping[str, int] | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Trace:
     """What is asked of these models in so many seconds, at `times` the rates that their entries expect.
 
     `contexts`: most tokens of a prompt and its reply, by model; neither takes more than half of that. Every model has
     its own random stream, so that one more model changes nothing of the others'. Raises ConfigError if no entry expects
-    anything.
+    anything, or nothing in so short a time. `progress` is told of each model and how many prompts are made for it.
     """
     prompts: list[TracePrompt] = []
     for name, settings in models.items():
         generator = random.Random(f"{seed}:{name}")
         arrivals = list(_arrivals(generator, times * settings.traffic.rate_per_s, 0.0, duration_s))
+        if progress is not None:
+            progress(name, len(arrivals))
         prompts += _of_model(name, settings, generator, arrivals, (contexts or {}).get(name, _ANY))
     if not prompts:
+        if any(settings.traffic.rate_per_s for settings in models.values()):
+            raise ConfigError(f"no prompt falls into {format_seconds(duration_s)}; give a longer --duration")
         raise ConfigError(
             "no model expects any prompts; say what is asked of them in models.yaml, like "
             "traffic: {rate_per_s: 2, input_tokens: 512, output_tokens: 256}, or give a --trace"

@@ -7,6 +7,8 @@ import logging
 from aquahost.clock import Clock
 from aquahost.engines.engine import Engine
 from aquahost.errors import RequestError
+from aquahost.log_format import PROMPT_ID
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.prompts import ErrorDetail, Finished, FinishReason, Output, Prompt
 from aquahost.messages.wire import (
     Cancel,
@@ -133,7 +135,8 @@ class WorkerLoop:
                 retry_after_s=error.retry_after_s,
             )
         except Exception as error:  # of a tokeniser, a template, a pipeline: one prompt must not end all others
-            logger.exception("prompt %s could not be taken", prompt.id)
+            extra = {**OF_PROMPT, PROMPT_ID: prompt.id}
+            logger.exception("prompt %s could not be taken", prompt.id, extra=extra)
             self._engine.cancel(prompt.id)
             detail = _fault(error, prompt.model)
         return Finished(prompt_id=prompt.id, reason=FinishReason.ERROR, error=detail)

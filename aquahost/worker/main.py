@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +15,7 @@ from aquahost.clock import Clock, SystemClock
 from aquahost.config.settings import Kind
 from aquahost.engines.engine import Engine
 from aquahost.errors import LoadError
+from aquahost.log_format import log_format
 from aquahost.messages.wire import LoadFailed, Ready, Stop
 from aquahost.worker.gpu_turns import turns_at
 from aquahost.worker.heartbeat import HeartbeatThread, Pulse
@@ -43,11 +43,10 @@ def main() -> NoReturn:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(spec.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     faulthandler.enable()
-    logging.basicConfig(
-        level=os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler()
+    text = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    handler.setFormatter(log_format(spec.log_format, text, model=spec.name, log_prompts=spec.log_prompts))
+    logging.basicConfig(level=os.environ.get("AQUAHOST_LOG_LEVEL", "INFO").upper(), handlers=[handler])
     status = _serve(spec)
     logging.shutdown()
     # Not sys.exit: a pipeline's thread stuck in a library would keep the process, and its GPU memory, alive.

@@ -45,6 +45,10 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a language model's steps take, as a profile says; None without one."""
     leasing: dict[str, Any]
     """A `LeasingSettings` as plain values; `enabled` is false also where there is nobody to lend."""
+    log_prompts: bool = False
+    """Whether its log may quote prompts."""
+    log_format: str = "text"
+    """host.log_format."""
 
 
 LOAD_FAILED_STATUS = 3

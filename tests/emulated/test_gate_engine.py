@@ -112,7 +112,7 @@ def test_prompts_take_turns_and_no_more_than_max_begun_hold_memory() -> None:
     assert max(begun) == 2
 
 
-def test_a_failing_prompt_fails_alone() -> None:
+def test_a_failing_prompt_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     def fail(arrive: Arrive) -> Made:
         arrive(1, 3)
         raise RuntimeError("bad latents")
@@ -126,6 +126,7 @@ def test_a_failing_prompt_fails_alone() -> None:
     assert finished.reason is FinishReason.ERROR
     assert finished.error.status == 500
     assert "bad latents" in finished.error.message
+    assert [getattr(record, "of_prompt", False) for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(

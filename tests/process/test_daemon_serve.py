@@ -15,9 +15,11 @@ import httpx
 import pytest
 
 from aquahost.config.settings import Settings
+from aquahost.daemon.exposure import refuse_strangers
 from aquahost.daemon.run_folder import RunFolder
 from aquahost.errors import StartError
-from aquahost.serve import serve, warn_of_strangers
+from aquahost.keys.key_file import KeyFile
+from aquahost.serve import serve
 from daemon_fixtures import served_daemon, toy, wait_until
 
 
@@ -56,6 +58,7 @@ def test_it_serves_on_a_port_and_a_private_socket_refuses_a_second_and_stops_at_
         assert (snapshot["pid"], snapshot["run_id"], snapshot["driver"]) == (info.pid, info.run_id, "emulated")
         assert len(snapshot["gpus"]) == 8
         assert stat.S_IMODE(os.stat(info.socket).st_mode) == 0o600
+        assert stat.S_IMODE(Path(info.socket).parent.stat().st_mode) == 0o700
         body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
         reply = httpx.post(f"http://127.0.0.1:{info.port}/v1/chat/completions", json=body, trust_env=False)
         assert reply.json()["usage"]["completion_tokens"] == 3
@@ -131,21 +134,41 @@ def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(places: Path, m
     assert "AQUAHOST_RUNTIME_DIR" in refusal(settings())
 
 
-@pytest.mark.parametrize(
-    ("listen", "tenants", "warned"),
-    [
-        ("0.0.0.0", {}, True),
-        ("127.0.0.1", {}, False),
-        ("localhost", {}, False),
-        ("0.0.0.0", {"me": {"key": "a long key"}}, False),
-    ],
-)
-def test_an_api_open_to_the_network_without_keys_is_warned_of(
-    caplog: pytest.LogCaptureFixture, listen: str, tenants: dict[str, object], warned: bool
-) -> None:
-    warn_of_strangers(Settings.model_validate({"host": {"listen": listen}, "tenants": tenants}))
-    assert ("ANYONE WHO REACHES" in caplog.text) == warned
+def test_an_api_open_to_the_network_without_keys_is_refused_with_what_to_do(places: Path) -> None:
+    admin = {"admin_key": "an admin key"}
+    for listen in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        for more in ({}, admin):
+            said = refusal(settings(listen=listen, **more))
+            assert listen in said
+            assert "aquahost keys add" in said
+    KeyFile(places / "state" / "keys.json").add("ops", admin=True)
+    assert "there are no keys" in refusal(settings(listen="0.0.0.0"))
+    assert not (places / "run").exists()
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("listen", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "LOCALHOST", "0.0.0.0", "::"])
+def test_what_may_be_listened_on(listen: str, keyed: bool) -> None:
+    if keyed or listen not in ("0.0.0.0", "::"):
+        refuse_strangers(listen, keyed=keyed)
+        return
+    with pytest.raises(StartError):
+        refuse_strangers(listen, keyed=keyed)
+
+
+def test_with_a_key_it_listens_anywhere_until_that_is_revoked(places: Path) -> None:
+    file = KeyFile(places / "state" / "keys.json")
+    record, key = file.add("web")
+    with served_daemon(places, {"chat": toy()}, listen="0.0.0.0") as daemon:
+        url = f"http://127.0.0.1:{daemon.info.port}/v1/models"
+        headers = {"authorization": f"Bearer {key}"}
+        assert httpx.get(url, trust_env=False).status_code == 401
+        assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
+        file.revoke("web")
+        assert httpx.get(url, headers=headers, trust_env=False).status_code == 401
+        assert [path.name for path in (places / "state" / "keys-used").iterdir()] == [record.id]
 
 
 def test_an_address_of_another_machine_is_refused(places: Path) -> None:
+    KeyFile(places / "state" / "keys.json").add("web")
     assert "192.0.2.1" in refusal(settings(listen="192.0.2.1"))

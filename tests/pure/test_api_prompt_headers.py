@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from aquahost.api.app import build_app
+from aquahost.api.rate_limits import RATE_HEADERS
 from aquahost.errors import QueueFullError
 from aquahost.messages.prompts import ErrorDetail, Notice, Request
 from fake_daemon import FakeDaemon, FakeStream
@@ -148,6 +149,7 @@ async def test_the_document_has_them(http: httpx.AsyncClient) -> None:
     paths = (await http.get("/openapi.json")).json()["paths"]
     for path, _, _ in ROUTES:
         operation = paths[path]["post"]
-        assert set(operation["responses"]["200"]["headers"]) == {"X-Aquahost-Prompt-Id", "X-Aquahost-Queue-Length"}
+        names = {"X-Aquahost-Prompt-Id", "X-Aquahost-Queue-Length", *(f"x-ratelimit-{what}" for what in RATE_HEADERS)}
+        assert set(operation["responses"]["200"]["headers"]) == names
         assert operation["responses"]["200"]["content"]
         assert [parameter["name"] for parameter in operation["parameters"]] == ["X-Aquahost-Comments"]

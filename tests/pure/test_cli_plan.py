@@ -39,6 +39,7 @@ def test_a_plan_for_gpus_that_one_does_not_have(file: Path) -> None:
     assert head.split()[:6] == ["GPU", "MODELS", "WEIGHTS", "WORK", "KV", "LENDS"]
     assert sorted(row.split()[1] for row in rows[:4]) == ["-", "chat", "wide", "wide"]
     assert any(line.startswith("wide is on GPUs ") for line in rows)
+    assert rows[4].startswith("WORK: activations; SPARE: ")
     assert rows[-2].startswith("4xH100, ")
     assert "unmet demand 0 B (the least there can be)" in rows[-1]
 
@@ -64,6 +65,13 @@ def test_what_cannot_be_planned_ends_with_2(file: Path, words: list[str], said: 
     result = run_cli("plan", str(file), *words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+def test_without_cuda_one_says_which_gpus_are_planned_for(file: Path) -> None:
+    file.write_text(f"host: {{driver: cuda}}\nmodels: {{chat: {{kind: llm, source: {CONFIGS}/Llama-3.1-8B}}}}\n")
+    result = run_cli("plan", str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "say which GPUs are to be planned for, like --gpus 8xH100" in " ".join(result.stderr.split())
 
 
 def test_this_machine_is_planned_for_with_what_was_measured_on_it(file: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from aquahost.cli.profile_bar import profile_progress
 from aquahost.cli.profile_table import show_profile
 from aquahost.profiler import store
+from aquahost.profiler.wire import Note
 from aquahost.profiles.profile import GatedCosts, Profile, SizedCost
 from cli_harness import run_cli
 from made_profiles import profile
@@ -45,7 +47,7 @@ def test_the_list() -> None:
     [
         ([], "name a model"),
         (["chat", "--list"], "takes no MODEL"),
-        (["nobody"], "no model nobody; it has lorem, chat"),
+        (["nobody"], "models.yaml has no model nobody; it has lorem, chat"),
         (["chat", "--kind", "llm"], "says its kind"),
         (["chat"], "chat: a model without config"),
         (["chat", "--gpu", "H100"], "chat: a model without config"),
@@ -62,6 +64,39 @@ def test_what_it_refuses(words: list[str], why: str, models: str) -> None:
     done = run_cli("profile", *words, *([] if "--list" in words else ["--models", models]))
     assert done.exit_code == 2
     assert why in " ".join(done.output.replace("│", " ").split())
+
+
+def test_an_unknown_entry_is_told_with_the_file_and_a_source_once(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"{models} has no model nobody" in run_cli("profile", "nobody", "--models", models).stderr
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    for words in ((), ("--gpu", "H100")):
+        told = run_cli("profile", f"{tmp_path}/bare/x", *words, "--kind", "llm").stderr
+        assert [line for line in told.splitlines() if not line.startswith("measuring ")] == [
+            f"{tmp_path}/bare/x: a model without config: it is no folder; put the model's config there (no weights are "
+            "needed), or give a hub id (org/name)"
+        ]
+
+
+def test_where_stderr_is_no_terminal_each_stage_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    times_s = iter([0.0, 1.0, 2.0, 3.0, 4.0, 15.0, 16.0])
+    with profile_progress("chat", lambda: next(times_s)) as show:
+        show(Note("loading weights", 10, 900, in_bytes=True))
+        show(Note("loading weights", 900, 900, in_bytes=True))
+        show(Note("decoding, batch 1, 16 tokens each", 0, 76))
+        show(Note("decoding, batch 2, 16 tokens each", 1, 76))
+        show(Note("prefill of 16 tokens", 2, 76))
+        show(Note("prefill of 32 tokens", 3, 76))
+        show(Note("paging", 1, 1))
+    assert capsys.readouterr().err.splitlines() == [
+        "measuring chat …",
+        "  loading weights",
+        "  decoding, batch 1, 16 tokens each (1 of 76)",
+        "  prefill of 16 tokens (3 of 76)",
+        "  prefill of 32 tokens (4 of 76)",
+        "  paging",
+    ]
 
 
 def test_sizes_are_shown_with_what_a_whole_request_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,9 @@ class Asked:
     def fields(self) -> dict[str, object]:
         return {}
 
+    def messages(self) -> list[dict[str, str]]:
+        return [{"role": "user", "content": self.prompt}]
+
 
 def test_a_reply_cannot_control_the_terminal(terminal: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     run_text(Talker(), Asked(), lambda: 0.0)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from aquahost.cli.simulate import simulate as command
+from aquahost.cli.simulate_bar import simulation_progress
+from aquahost.units import format_bytes
 from aquahost_tui.feeds.recording import read_recording
 from cli_harness import run_cli
 from simulated_host import YAML, written
@@ -170,12 +174,52 @@ def test_traces_from_files_may_ask_for_images(models: Path, tmp_path: Path) -> N
     assert [one["prompts"] for one in alone["models"]] == [0, 1]
 
 
+def test_the_lines_in_the_help_are_a_trace(models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(re.findall(r"\{.*?\}", command.__doc__ or "")))
+    (row,) = json.loads(simulate(models, "--trace", str(path), "-o", "json").stdout)["rows"]
+    assert [(one["model"], one["prompts"], one["failed"]) for one in row["models"]] == [("chat", 1, 0), ("paint", 1, 0)]
+
+
+def test_an_entry_s_context_bounds_its_prompts(models: Path, tmp_path: Path) -> None:
+    models = written(tmp_path, YAML.replace("kv_bytes: 1GB", "max_context: 100\n    kv_bytes: 1GB", 1))
+    asked = {"arrival_s": 0, "model": "chat", "input_tokens": 60, "output_tokens": 41}
+    result = simulate(models, "--trace", lines(tmp_path / "t.jsonl", asked, asked | {"output_tokens": 40}))
+    assert "1 of 2 prompts failed: 1 × 400: 101 tokens; at most 100 fit" in result.stderr
+    written(tmp_path, YAML.replace("kv_bytes: 1GB", "max_context: 9000\n    kv_bytes: 1GB", 1))
+    long = simulate(models)
+    assert long.exit_code == 2
+    assert "models.chat: max_context is 9000; the model was made for 8192 tokens at most" in long.stderr
+
+
+def test_the_making_of_a_long_trace_is_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost.cli.simulate_setup._MANY_PROMPTS", 40)
+    result = simulate(models, "--duration", "10s")
+    assert "making a trace of about 45 prompts …" in result.stderr
+    assert re.search(r"^  \d+ prompts to chat\n  \d+ prompts? to paint$", result.stderr, re.MULTILINE)
+
+
+def test_where_stderr_is_no_terminal_a_line_tells_now_and_then_how_far_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times_s = iter([0.0, 4.0, 11.0, 12.0, 25.0])
+    with simulation_progress(1200, 1, lambda: next(times_s)) as watcher:
+        watcher.begin("fair × peer")
+        for at in range(1, 5):
+            watcher.come_to(at * 600.0, at * 300)
+    assert capsys.readouterr().err.splitlines() == [
+        "fair × peer …",
+        "fair × peer: 600 of 1,200 prompts, 20m 00s of virtual time, 109 × as fast",
+        "fair × peer: 1,200 of 1,200 prompts, 40m 00s of virtual time, 96 × as fast",
+    ]
+
+
 def test_prompts_that_fail_are_counted_and_a_run_of_nothing_else_ends_with_1(models: Path, tmp_path: Path) -> None:
     long = {"arrival_s": 0, "model": "chat", "input_tokens": 9000, "output_tokens": 5}
     short = long | {"input_tokens": 10}
     some = simulate(models, "--trace", lines(tmp_path / "t.jsonl", long, short))
     assert some.exit_code == 0
-    assert "fair × peer: 1 of 2 prompts failed: 1 × 400: 9005 tokens; at most 8193 fit" in some.stderr
+    assert "fair × peer: 1 of 2 prompts failed: 1 × 400: 9005 tokens; at most 8192 fit" in some.stderr
     assert simulate(models, "--trace", lines(tmp_path / "t.jsonl", long)).exit_code == 1
 
 
@@ -187,6 +231,7 @@ def test_a_recording_is_replayed_as_simulated(models: Path, tmp_path: Path) -> N
     result = simulate(models, "--duration", "5s", "--rate-times", "4", "--record", str(path))
     assert result.exit_code == 0
     assert f"recorded {path}: " in result.stderr
+    assert f" snapshots, {format_bytes(path.stat().st_size)}; watch it" in result.stderr
     read = list(read_recording(path))
     times = [line.t for line in read if line.snapshot is not None]
     assert times[:4] == [0, 0.5, 1, 1.5]
@@ -228,8 +273,13 @@ def test_pictures_are_drawn(models: Path, tmp_path: Path) -> None:
     [
         (["--gpus", "8xH10"], "no data sheet of a GPU 'H10'; did you mean H100?"),
         (["--gpus", "many"], "no data sheet of a GPU 'many'"),
+        (["--gpus", "H999"], "no data sheet of a GPU 'H999'; there are A100-40GB, A100, H100"),
+        (["--gpus", "-1xH100"], "a node has 1 to 1024 GPUs"),
+        (["--gpus", "99999999999xH100"], "a node has 1 to 1024 GPUs"),
+        (["--duration", "0"], "no prompt falls into 0 ms; give a longer --duration"),
+        (["--trace", "burst", "--model", "chat", "--duration", "0"], "no prompt falls into 0 ms"),
         (["--trace", "surge"], "'surge' is neither one of traffic, burst"),
-        (["--trace", "burst"], "--trace burst asks one model; say which with --model: chat, paint"),
+        (["--trace", "burst"], "--trace burst asks one language model; say which with --model: chat"),
         (["--trace", "burst", "--model", "cat"], "no model 'cat'; did you mean chat?"),
         (["--trace", "burst", "--model", "paint"], "has language prompts, and paint is of kind image"),
         (["--model", "chat"], "is for traces that name no models"),
@@ -240,6 +290,9 @@ def test_pictures_are_drawn(models: Path, tmp_path: Path) -> None:
         (["--overwrite"], "belongs to --record"),
         (["--record", "x.jsonl", "--tiers", "peer,host"], "takes one policy and one tier"),
         (["--png", "/nonexistent/here/x"], "there is no folder"),
+        (["--png", "/tmp"], "/tmp is a folder; add a name, like /tmp/run"),
+        (["--png", "new/"], "new/ is a folder; add a name, like new/run"),
+        (["--record", "/nonexistent/here/x.jsonl"], "there is no folder"),
         (["--trace", "/nonexistent.jsonl"], "/nonexistent.jsonl: No such file"),
     ],
 )
@@ -249,16 +302,23 @@ def test_wrong_usage_ends_with_2(models: Path, words: list[str], message: str) -
     assert message in said(result)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_first(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    for flag in ("--png", "--record"):
+        result = simulate(models, flag, str(models.parent / "x"))
+        assert result.exit_code == 2
+        assert "nothing can be written to the folder" in said(result)
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
         ({"model": "chatt", "input_tokens": 1, "output_tokens": 1}, "there is no model 'chatt'; did you mean chat?"),
         ({"input_tokens": 1, "output_tokens": 1}, "names no model; there are chat, paint"),
-        ({"model": "chat", "input_tokens": 1}, "missing required field `output_tokens`"),
-        ({"model": "chat", "input_tokens": 1, "output_tokens": 1, "steps": 3}, "`steps` is for prompts to image"),
-        ({"model": "paint", "size": 4e6}, "size 4e+06 is above paint's largest, 1.04858e+06 pixels"),
+        ({"model": "chat", "input_tokens": 1, "output_tokens": 1, "steps": 3}, "steps is for prompts to image"),
+        ({"model": "paint", "size": 4e6}, "size 4,000,000 is above paint's largest, 1,048,576 pixels"),
         ({"model": "paint", "steps": 300}, "300 steps are more than paint's max_steps, 200"),
-        ({"model": "paint", "size": 0}, "Expected `float` > 0.0 - at `$.size`"),
+        ({"model": "paint", "size": 0}, "size is 0; it must be a number above 0"),
     ],
 )
 def test_a_bad_line_is_named(models: Path, tmp_path: Path, prompt: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ from aquahost.config.loader import Override, load, load_settings
 from aquahost.errors import ConfigError
 
 TOY = "models:\n  toy: {kind: toy}\n"
+TENANT_OF = "tenants: {a: {key: hunter22, models: %s}}\nmodels: {toy: {kind: toy}}"
 
 
 @pytest.fixture
@@ -134,7 +135,12 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("models: {a/../b: {kind: toy}}", "1: models.\"a/../b\": not a name"),
         ("tenants: {a: {key: hunter22}, b: {key: hunter22}}", "1: tenants.b.key: the same key as tenants.a"),
         ("host: {admin_key: hunter22}\ntenants: {b: {key: hunter22}}", "2: tenants.b.key: the same key as host."),
-        ("- a", " needs keys with values: host, scheduler, leasing, tenants, models"),
+        ("host: {tls_key: a.pem}", "1: host.tls_key: is the key of a certificate; name that, too, as host.tls_cert"),
+        (TENANT_OF % "[toi]", "1: tenants.a.models: no model is named toi; did you mean toy?"),
+        (TENANT_OF % "[zebra]", "1: tenants.a.models: no model is named zebra; there are: toy"),
+        (TENANT_OF % "toy", '1: tenants.a.models: "toy" is not allowed; a list of names, like [chat, paint]'),
+        (TENANT_OF % "[../x]", "1: tenants.a.models: "),
+        ("- a", " needs keys with values: host, scheduler, leasing, jobs, tenants, models"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_where_and_what_is_allowed(text: str, mistake: str, file: Path) -> None:
@@ -275,3 +281,14 @@ def test_leasing_from_the_environment(file: Path) -> None:
     env = {"AQUAHOST_LEASING__ENABLED": "false", "AQUAHOST_LEASING__PARK_AFTER_S": "null"}
     leasing = load(file, {**env, "AQUAHOST_LEASING__HEADROOM_BYTES": "2GiB"}).settings.leasing
     assert (leasing.enabled, leasing.park_after_s, leasing.headroom_bytes) == (False, None, 2 << 30)
+
+
+def test_files_of_a_certificate_are_found_from_the_file_and_links_kept(tmp_path: Path) -> None:
+    path = tmp_path / "host" / "models.yaml"
+    path.parent.mkdir()
+    (path.parent / "cert.pem").symlink_to("cert-of-today.pem")
+    path.write_text("host: {tls_cert: cert.pem, tls_key: /etc/key.pem}\ntenants: {a: {key: hunter22, models: []}}")
+    settings = load_settings(path, {})
+    assert (settings.host.tls_cert, settings.host.tls_key) == (str(path.parent / "cert.pem"), "/etc/key.pem")
+    assert settings.tenants["a"].models == ()
+    assert load_settings(path, {"AQUAHOST_HOST__TLS_CERT": "~/x.pem"}).host.tls_cert == str(Path.home() / "x.pem")

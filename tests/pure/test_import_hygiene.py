@@ -42,12 +42,17 @@ COMMANDS = (
     ["park", "chat"],
     ["cancel", "p1"],
     ["run", "chat", "Hi"],
+    ["submit", "chat", "Hi"],
+    ["jobs"],
+    ["wait", "job_1"],
+    ["result", "job_1"],
     ["down"],
     ["ps", "--help"],
     ["run", "--help"],
     ["top", "--help"],
     ["tui", "--help"],
     ["simulate", "--help"],
+    ["chaos", "--help"],
 )
 
 
@@ -73,6 +78,13 @@ def test_the_doctor_leaves_the_driver_and_torch_to_others() -> None:
     assert code in (0, 1)
     assert not modules & (FORBIDDEN - {"aquahost.config.settings", "aquahost.config.loader", *ANSWERED_BY_HTTPX})
     assert "aquahost.cli.doctor.shown" in modules
+
+
+def test_keys_are_made_and_listed_without_daemon_and_settings() -> None:
+    code, modules = modules_after(["keys", "list", "-q"])
+    assert code == 0
+    assert "aquahost.keys.key_file" in modules
+    assert not modules & (FORBIDDEN | {"httpx"})
 
 
 def test_help_imports_no_command_and_no_client() -> None:

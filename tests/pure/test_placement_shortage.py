@@ -39,6 +39,11 @@ def test_all_together_are_too_large() -> None:
     ]
 
 
+def test_one_gpu_has() -> None:
+    lines = refusal([need(f"m{n}", 60) for n in range(2)], fleet(1, 80))
+    assert lines[0].endswith("; 1 GPU has 80.0 GiB: 40.0 GiB short")
+
+
 def test_all_together_want_too_much_time() -> None:
     lines = refusal([need(f"m{n}", 1, time=0.9) for n in range(3)], fleet(2, 80))
     assert lines == [

@@ -143,6 +143,19 @@ def test_what_cannot_be_served_fails_alone() -> None:
     assert sorted(reply.failure[:3] for reply in done.replies) == ["", "400", "429"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "most"), [({"max_context": 500}, 500), ({}, 777), ({"kv_bytes": 2 * MIB, "host_kv_bytes": 0}, 513)]
+)
+def test_no_prompt_is_longer_than_entry_model_and_memory_allow(entry: dict[str, int], most: int) -> None:
+    hosted = [language(profile=language_profile(context_tokens=777), borrow_bytes=0, **entry)]
+    asked = trace(prompts((0, 100, most - 100), (0, 100, most - 99)))
+    done = simulate(settings_of(hosted), hosted, machine(), asked, policy="fair", tier="peer")
+    assert [reply.failure for reply in sorted(done.replies, key=lambda one: one.prompt.number)] == [
+        "",
+        f"400: {most + 1} tokens; at most {most} fit",
+    ]
+
+
 def test_models_that_do_not_fit_are_refused() -> None:
     profile = language_profile(weights_bytes=200 * MIB)
     with pytest.raises(ConfigError, match="GPU 0 need"):

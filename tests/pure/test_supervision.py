@@ -37,6 +37,7 @@ from aquahost.messages.snapshot import ModelState
 
 LIMITS = SupervisionLimits(heartbeat_timeout_s=10, step_timeout_s=100, max_restarts=2, stall_s=1e9)
 DIED = WorkerExited("was killed by SIGKILL")
+OUTSIDE = WorkerExited("was killed by SIGKILL", from_outside=True)
 GONE = EndPrompts("the worker of chat died; see `aquahost logs chat`", "worker_died")
 UNLOADED = EndPrompts("the model chat was unloaded", "model_unloaded")
 
@@ -175,6 +176,16 @@ def test_each_crash_in_a_row_doubles_the_wait_up_to_a_limit() -> None:
     assert waits == [0.25, 0.5, 1.0, LIMITS.max_backoff_s, LIMITS.max_backoff_s]
 
 
+def test_crashes_in_a_row_are_told_with_the_wait_that_they_cost(ready: Life) -> None:
+    ready(DIED)
+    assert ready.supervision.reason == "its worker was killed by SIGKILL"
+    ready(TimePassed(), after_s=1)
+    ready(DIED)
+    assert ready.supervision.reason == (
+        "its worker was killed by SIGKILL, crash 2 in a row (2 are borne); the next begins after 500 ms"
+    )
+
+
 def test_crashes_in_a_row_end_in_failure_with_the_last_one_s_reason(life: Life) -> None:
     life(LoadRequested())
     for _ in range(LIMITS.max_restarts):
@@ -202,6 +213,39 @@ def test_a_healthy_time_makes_earlier_crashes_forgotten() -> None:
         life(WorkerReady())
         life(DIED, after_s=LIMITS.healthy_s)
         assert life(TimePassed(), after_s=LIMITS.first_backoff_s) == [SpawnWorker()]
+
+
+def test_however_often_a_ready_worker_is_killed_from_outside_its_model_is_not_failed(life: Life) -> None:
+    life(LoadRequested())
+    for _ in range(5 * LIMITS.max_restarts):
+        life(WorkerReady())
+        assert life(OUTSIDE) == [StrandPrompts(blamed=False)]
+        assert life(TimePassed(), after_s=LIMITS.first_backoff_s) == [SpawnWorker()]
+    assert life.supervision.restarts == 5 * LIMITS.max_restarts
+
+
+def test_one_that_is_killed_from_outside_whenever_it_loads_is_failed_in_the_end(ready: Life) -> None:
+    """As by a watchdog for memory, which strikes while a model takes most."""
+    for crashes in range(1, LIMITS.max_restarts + 1):
+        ready(OUTSIDE)
+        assert ready.supervision.restarts == crashes - 1
+        assert ready(TimePassed(), after_s=LIMITS.backoff_s(crashes) - 0.01) == []
+        assert ready(TimePassed(), after_s=0.02) == [SpawnWorker()]
+    assert ready(OUTSIDE) == [GONE]
+    assert ready.state is ModelState.FAILED
+
+
+def test_a_worker_that_the_daemon_kills_over_a_hang_counts_though_the_signal_is_one_from_outside() -> None:
+    life = Life(max_restarts=1, step_timeout_s=9)
+    life(LoadRequested())
+    for _ in range(2):
+        life(WorkerReady())
+        life(HeartbeatHeard(7, busy=True))
+        life(HeartbeatHeard(7, busy=True), after_s=9.5)
+        assert life(TimePassed()) == [KillWorker()]
+        life(OUTSIDE)
+        life(TimePassed(), after_s=LIMITS.max_backoff_s)
+    assert life.state is ModelState.FAILED
 
 
 def test_asking_for_a_model_that_waits_for_its_restart_ends_the_wait(ready: Life) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquahost.config.settings import Kind, ModelSettings
+from aquahost.config.settings import Kind, ModelSettings, TrafficSettings
 from aquahost.errors import ConfigError
 from aquahost.traces.built_in import TRACES, make_trace
 from aquahost.traces.trace import Trace
 from aquahost.traces.trace_file import read_trace
+from aquahost.traces.trace_line import read_line
 
 SEEDS = st.integers(0, 2**32)
 
@@ -149,16 +151,69 @@ def test_image_and_audio_models_are_asked_in_their_own_terms(tmp_path: Path) -> 
         (LINE, "names no model; there are chat, paint, sing"),
         ({"arrival_s": 0, "model": "song"}, "no model 'song'; did you mean sing"),
         ({"arrival_s": 0, "model": "sing", "size": 31}, "size 31 is above sing's largest, 30 seconds"),
-        ({"arrival_s": 0, "model": "chat"}, "missing required field `input_tokens`"),
+        ({"model": "sing"}, 'lacks arrival_s, when the prompt comes; .*"size": 10'),
+        (
+            {"arrival_s": 0, "model": "chat", "size": 9},
+            "size is for prompts to image and audio models; .*output_tokens",
+        ),
     ):
         with pytest.raises(ConfigError, match=rf"trace\.jsonl:1: .*{said}"):
             read_trace(written(tmp_path, line), models=models)
 
 
+def test_lengths_left_out_are_the_means_that_the_entry_expects(tmp_path: Path) -> None:
+    models = {
+        "chat": ModelSettings(kind=Kind.LLM, source="x", traffic=TrafficSettings(input_tokens=7, output_tokens=9))
+    }
+    path = written(tmp_path, {"arrival_s": 0, "input_tokens": 3}, {"arrival_s": 1})
+    prompts = read_trace(path, models=models, sole="chat").prompts
+    assert [(prompt.input_tokens, prompt.output_tokens) for prompt in prompts] == [(3, 9), (7, 9)]
+    with pytest.raises(ConfigError, match=r"trace\.jsonl:1: lacks output_tokens; write a line like"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[]", "is no JSON object; write a line like"),
+        ("{", "is no JSON object ("),
+        (LINE | {"arrival_s": 1e6}, "arrival_s is 1,000,000; it must be seconds, a number from 0 to 86,400"),
+        (LINE | {"input_tokens": 0}, "input_tokens is 0; it must be a whole number from 1 to 16,777,216"),
+        (LINE | {"output_tokens": "many"}, 'output_tokens is "many"; it must be a whole number'),
+        (LINE | {"tenant": "no name"}, 'tenant is "no name"; it must be a name: letters, digits and . _ - : /'),
+        (LINE | {"model": "m" * 200}, "…; it must be a name: letters"),
+        (LINE | {"priority": 1}, 'there is no "priority"; a line may have arrival_s, input_tokens, output_tokens'),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(tmp_path: Path, line: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_trace(written(tmp_path, line))
+
+
+@given(
+    value=st.dictionaries(
+        st.sampled_from(["arrival_s", "input_tokens", "output_tokens", "tenant", "model", "size", "steps", "other"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text("ab /é", max_size=5)
+        | st.just([1]),
+    )
+)
+def test_every_line_is_read_or_refused_with_a_reason(value: dict[str, object]) -> None:
+    said = ""
+    try:
+        read_line(json.dumps(value).encode(), lambda model: Kind.LLM)
+    except ValueError as error:
+        said = str(error)
+    assert not re.search(r"Expected|Object missing|\$\.|regex", said)
+
+
 def test_files_without_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no prompt"):
         read_trace(written(tmp_path, ""))
-    with pytest.raises(ConfigError, match="some lines name a tenant"):
+    with pytest.raises(ConfigError, match=r"trace\.jsonl:2: names a tenant, and line 1 names no tenant"):
         read_trace(written(tmp_path, LINE, LINE | {"tenant": "a"}))
     with pytest.raises(ConfigError, match="No such file"):
         read_trace(tmp_path / "none.jsonl")

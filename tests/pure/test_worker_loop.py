@@ -286,6 +286,7 @@ def test_a_prompt_that_the_engine_stumbles_over_fails_alone(
     assert "`aquahost logs toy`" in finished.error.message
     assert {output.prompt_id for output in stepped} == {"good"}
     assert "Traceback" in caplog.text
+    assert [getattr(record, "of_prompt", False) for record in caplog.records] == [True]
     assert type(error).__name__ in caplog.text
 
 

@@ -23,7 +23,13 @@ from fake_daemon import FakeDaemon
 class ApiServer:
     """A context manager around a running server. `daemon` may be touched through `call` only, while it runs."""
 
-    def __init__(self, daemon: FakeDaemon, socket_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        daemon: FakeDaemon,
+        socket_path: Path | None = None,
+        *,
+        http: type[ApiHttpProtocol] = ApiHttpProtocol,
+    ) -> None:
         self.daemon = daemon
         app = build_app(daemon)
         self._tcp = socket.create_server(("127.0.0.1", 0), reuse_port=False)
@@ -34,7 +40,7 @@ class ApiServer:
             unix = socket.socket(socket.AF_UNIX)
             unix.bind(str(socket_path))
             self._listeners.append(unix)
-        config = uvicorn.Config(app, http=ApiHttpProtocol, log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(app, http=http, log_level="critical", lifespan="off", ws="none")
         config.timeout_graceful_shutdown = 1
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,6 +58,11 @@ class ApiServer:
         self._thread.join()
         for listener in self._listeners:
             listener.close()
+
+    @property
+    def connections(self) -> int:
+        """Connections that the server has."""
+        return len(self._server.server_state.connections)
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the server's event loop."""

@@ -20,6 +20,7 @@ import msgspec
 
 from aquahost.clock import SystemClock
 from aquahost.config.settings import Settings
+from aquahost.config.source import SettingsSource
 from aquahost.daemon.daemon import Daemon
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.run_folder import DaemonInfo
@@ -58,6 +59,7 @@ async def running_daemon(
     gpus: int = 4,
     scheduler: dict[str, Any] | None = None,
     plan_gpus: PlanGpus | None = None,
+    source: SettingsSource | None = None,
     **host: Any,
 ) -> AsyncIterator[Daemon]:
     """A started daemon, stopped at the end; with `ready`, once all its autoload models are."""
@@ -73,6 +75,7 @@ async def running_daemon(
             read_gpus=lambda: [FakeGpu(index) for index in range(gpus)],
             clock=SystemClock(),
             plan_gpus=plan_gpus,
+            source=source,
         )
         await daemon.start()
         try:
@@ -192,9 +195,9 @@ def _is_of(file: Path, pid: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Wait until the condition holds, outside an event loop."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline_s, "what was waited for did not come"
         time.sleep(0.005)

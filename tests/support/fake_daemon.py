@@ -11,7 +11,8 @@ from aquahost.config.settings import Settings
 from aquahost.daemon.reply_so_far import ReplySoFar
 from aquahost.errors import InvalidRequestError, UnknownModelError, UnknownPromptError
 from aquahost.events import Event, EventKind
-from aquahost.messages.figures import LendingFigures
+from aquahost.keys.keyring import Keyring
+from aquahost.messages.figures import LendingFigures, PromptFigures
 from aquahost.messages.prompts import (
     Accepted,
     Artifact,
@@ -29,6 +30,7 @@ from aquahost.messages.prompts import (
     TokenLogprob,
     Tokens,
 )
+from aquahost.messages.reloaded import Change, Effect, Reloaded
 from aquahost.messages.snapshot import SCHEMA_VERSION, GpuView, ModelState, ModelView, Snapshot
 from aquahost.messages.wire import EngineStats
 
@@ -96,11 +98,30 @@ class FakeStream:
             self.abandoned.set()
 
 
+class FakeConfiguration:
+    """A models.yaml that a test changes."""
+
+    def __init__(self) -> None:
+        self.watchers: list[Callable[[Settings], None]] = []
+        self.mistakes: str | None = None
+        self.asked: list[Path | None] = []
+
+    async def reload(self, path: Path | None) -> Reloaded:
+        self.asked.append(path)
+        if self.mistakes is not None:
+            raise InvalidRequestError(self.mistakes, code="invalid_config")
+        changes = [Change(key="models.chat.max_queue", change="1 → 2", effect=Effect.AT_ONCE)]
+        return Reloaded(file=str(path or "models.yaml"), changes=changes)
+
+
 class FakeDaemon:
     """Hosts "chat" and "org/chat" (llm), "paint" (image) and "sing" (audio)."""
 
     def __init__(self, settings: Settings | None = None, script: Script | None = None, *, max_queue: int = 256) -> None:
         self.settings = settings or fake_settings(max_queue)
+        self.keyring = Keyring(self.settings)
+        self.configuration = FakeConfiguration()
+        self.configuration.watchers.append(self.keyring.use)
         self.script = script or answer
         self.refuse: Exception | None = None
         """Raised by `submit`."""
@@ -109,6 +130,7 @@ class FakeDaemon:
         self.problems: list[str] = []
         self.unready: list[str] = []
         self.lending = LendingFigures()
+        self.prompts = PromptFigures()
         self.gpus: list[GpuView] = []
         self.stats: EngineStats | None = None
         """Of every model."""
@@ -200,6 +222,9 @@ class FakeDaemon:
 
     def lending_figures(self) -> LendingFigures:
         return self.lending
+
+    def prompt_figures(self) -> PromptFigures:
+        return self.prompts
 
     def health(self) -> list[str]:
         return self.problems

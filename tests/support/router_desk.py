@@ -11,6 +11,7 @@ from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.hosted_model import HostedModel
 from aquahost.daemon.lifecycle import LoadRequested, WorkerReady
 from aquahost.daemon.prompt_stream import PromptStream
+from aquahost.daemon.queue_bounds import QueueBounds
 from aquahost.daemon.router import Router
 from aquahost.daemon.supervision_limits import SupervisionLimits
 from aquahost.messages.prompts import Finished, FinishReason, TextRequest
@@ -22,7 +23,7 @@ WORKER = 7
 class Desk:
     """A router with two models, and what it says to workers."""
 
-    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, weights: Mapping[str, float] | None = None, bounds: QueueBounds | None = None) -> None:
         self.clock = VirtualClock(100.0)
         self.events = EventLog()
         self.sent: list[ToWorker] = []
@@ -42,6 +43,7 @@ class Desk:
             events=self.events,
             clock=self.clock,
             weights=weights,
+            bounds=bounds,
         )
 
     def _model(self, name: str, settings: ModelSettings) -> HostedModel:

@@ -15,6 +15,7 @@ from aquahost.engines.llm.pager import Paging, UnreachableError
 from aquahost.engines.llm.residence import Residence
 from aquahost.engines.llm.sequence import Sequence
 from aquahost.engines.llm.tiers import Tier
+from aquahost.log_format import PROMPT_ID
 from aquahost.messages.prompts import Output, PromptState, StateChanged
 from aquahost.messages.wire import Standing
 from aquahost.scheduling.plan import Growth, PageIn, StepPlan
@@ -222,7 +223,9 @@ class LiveSequences:
 
     def _give_up(self, sequence: Sequence, error: Exception) -> None:
         """Paging a prompt failed before it began: it is computed again, and memory out of reach is reported."""
-        logger.warning("prompt %s can't be paged and is prefilled again: %s", sequence.id, error)
+        logger.warning(
+            "prompt %s can't be paged and is prefilled again: %s", sequence.id, error, extra={PROMPT_ID: sequence.id}
+        )
         if isinstance(error, UnreachableError):
             self.tiers.leases.fail(error.chunks, error.cause)
         self._release(sequence)

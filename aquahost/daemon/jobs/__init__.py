@@ -1,0 +1,1 @@
+"""Durable jobs: kept in SQLite, run by the router's models, results on disk."""
