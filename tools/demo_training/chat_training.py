@@ -1,0 +1,192 @@
+"""Trains the chat model: tokenizer, weights, and how well it does on what it has not seen."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from demo_training.chat_data import Check, Turn, checks, conversations
+
+SEED = 1
+HELD_OUT_SEED = 1_000_003
+VOCABULARY = 1024
+ROW_TOKENS = 384
+BATCH_ROWS = 16
+STEPS = 2500
+_TOKENIZER_CONVERSATIONS = 4000
+_RATE = 2e-3
+_WARM_STEPS = 100
+_LONGEST_REPLY = 220
+_IGNORED = -100
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFigures:
+    """How a trained model does on prompts and conversations of other seeds."""
+
+    parameters: int
+    perplexity: float
+    """Of the assistant's tokens."""
+    passed: int
+    checked: int
+    failures: list[tuple[str, str]]
+    """What was asked and what came."""
+
+
+def make_tokenizer() -> Any:
+    """A byte-level BPE learned from the conversations, each digit a token of its own; it can spell any text."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|im_end|>", "<|endoftext|>", "<|im_start|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    talks = itertools.islice(conversations(SEED), _TOKENIZER_CONVERSATIONS)
+    tokenizer.train_from_iterator((turn["content"] for talk in talks for turn in talk), trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    made.chat_template = _TEMPLATE
+    made.model_max_length = 2048
+    return made
+
+
+def make_model(tokenizer: Any) -> LlamaForCausalLM:
+    """A Llama of 4 layers, hidden 256, context 2048, untrained."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    return model
+
+
+def train(folder: Path, *, steps: int, told: Callable[[int, float], None]) -> None:
+    """Make the model in `folder`; the same for a number of steps, on one kind of machine. `told` gets each step and its
+    loss."""
+    torch.manual_seed(SEED)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    for step, (ids, labels) in enumerate(itertools.islice(_batches(tokenizer, SEED), steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step, steps)
+        loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        told(step + 1, float(loss.detach()))
+    model.to(device="cpu", dtype=torch.float16).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def evaluate(folder: Path, *, count: int = 50, talks: int = 200) -> ChatFigures:
+    """The figures of a trained model: greedy replies to `count` prompts, perplexity over `talks` conversations."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    asked = checks(count, HELD_OUT_SEED)
+    replies = [reply(model, tokenizer, [{"role": "user", "content": one.asked}]) for one in asked]
+    failures = [
+        (one.asked, text) for one, (text, ended) in zip(asked, replies, strict=True) if not _ok(one, text, ended)
+    ]
+    return ChatFigures(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        perplexity=_perplexity(model, tokenizer, talks),
+        passed=count - len(failures),
+        checked=count,
+        failures=failures,
+    )
+
+
+def reply(model: Any, tokenizer: Any, turns: list[Turn]) -> tuple[str, bool]:
+    """The greedy reply, and whether it ended by itself."""
+    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.inference_mode():
+        out = model.generate(**ids, do_sample=False, max_new_tokens=_LONGEST_REPLY)[0, ids["input_ids"].shape[1] :]
+    return tokenizer.decode(out, skip_special_tokens=True), int(out[-1]) == tokenizer.eos_token_id
+
+
+def _ok(check: Check, text: str, ended: bool) -> bool:
+    return ended and check.passes(text)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Warms up in a line, then falls as a cosine to a tenth."""
+    if step < _WARM_STEPS:
+        return _RATE * (step + 1) / _WARM_STEPS
+    done = (step - _WARM_STEPS) / max(1, steps - _WARM_STEPS)
+    return _RATE * (0.55 + 0.45 * math.cos(math.pi * done))
+
+
+def _batches(tokenizer: Any, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Rows of whole conversations, cut at the row's end; labels are the assistant's tokens."""
+    talks = conversations(seed)
+    while True:
+        rows = [_row(tokenizer, talks) for _ in range(BATCH_ROWS)]
+        yield torch.tensor([ids for ids, _ in rows]), torch.tensor([labels for _, labels in rows])
+
+
+def _row(tokenizer: Any, talks: Iterator[list[Turn]]) -> tuple[list[int], list[int]]:
+    ids: list[int] = []
+    labels: list[int] = []
+    while len(ids) < ROW_TOKENS:
+        for more, wanted in _encoded(tokenizer, next(talks)):
+            ids += more
+            labels += wanted
+    return ids[:ROW_TOKENS], labels[:ROW_TOKENS]
+
+
+def _encoded(tokenizer: Any, talk: list[Turn]) -> Iterator[tuple[list[int], list[int]]]:
+    """The tokens of each turn as the chat template writes them, and of these the ones to learn: a reply and its end."""
+    for turn in talk:
+        head = tokenizer.encode(f"<|im_start|>{turn['role']}\n", add_special_tokens=False)
+        body = tokenizer.encode(f"{turn['content']}<|im_end|>", add_special_tokens=False)
+        tail = tokenizer.encode("\n", add_special_tokens=False)
+        learned = body if turn["role"] == "assistant" else [_IGNORED] * len(body)
+        yield head + body + tail, [_IGNORED] * len(head) + learned + [_IGNORED] * len(tail)
+
+
+def _perplexity(model: Any, tokenizer: Any, talks: int) -> float:
+    total, count = 0.0, 0
+    for talk in itertools.islice(conversations(HELD_OUT_SEED), talks):
+        pieces = list(_encoded(tokenizer, talk))
+        ids = torch.tensor([list(itertools.chain(*(one for one, _ in pieces)))])
+        labels = torch.tensor([list(itertools.chain(*(one for _, one in pieces)))])
+        learned = int((labels[:, 1:] != _IGNORED).sum())
+        with torch.inference_mode():
+            total += float(model(input_ids=ids, labels=labels).loss) * learned
+        count += learned
+    return math.exp(total / count)
