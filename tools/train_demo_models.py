@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from demo_training import chat_training
@@ -25,10 +26,11 @@ def main() -> None:
     if not given.only_check:
         _train_chat(folder, given.steps or chat_training.STEPS)
     figures = chat_training.evaluate(folder)
-    print(f"{figures.parameters:,} parameters; perplexity {figures.perplexity:.3f} on conversations not seen")
-    print(f"{figures.passed} of {figures.checked} prompts answered as asked")
+    console = Console(markup=False, highlight=False)
+    console.print(f"{figures.parameters:,} parameters; perplexity {figures.perplexity:.3f} on conversations not seen")
+    console.print(f"{figures.passed} of {figures.checked} prompts answered as asked")
     for asked, came in figures.failures:
-        print(f"  {asked!r} -> {came!r}")
+        console.print(f"  {asked!r} -> {came!r}")
 
 
 def _train_chat(folder: Path, steps: int) -> None:

@@ -12,7 +12,8 @@ Turn = dict[str, str]
 """role and content, as chat templates take them."""
 
 _NONSENSE = (
-    "What is the capital of France?", "Explain gravity to a child.", "Write a poem about the sea.", "How do I boil an egg?",
+    "What is the capital of France?", "Explain gravity to a child.", "Write a poem about the sea.",
+    "How do I boil an egg?",
     "Who won the game yesterday?", "Translate good morning into German.", "What is the meaning of life?",
     "Write a Python program.", "What time is it?", "Why is the sky high?", "Where is my phone?", "Sing a song.",
 )  # fmt: skip

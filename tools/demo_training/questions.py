@@ -16,7 +16,8 @@ _COLOURS: Mapping[str, str] = {
 }  # fmt: skip
 
 _SIDES: Mapping[str, str] = {
-    "triangle": "three", "square": "four", "rectangle": "four", "pentagon": "five", "hexagon": "six", "octagon": "eight",
+    "triangle": "three", "square": "four", "rectangle": "four", "pentagon": "five",
+    "hexagon": "six", "octagon": "eight",
 }  # fmt: skip
 
 _MIXES: Mapping[tuple[str, str], str] = {
@@ -114,7 +115,7 @@ def asking_for_story(hero: str, chance: Random) -> str:
             "I would like a story about {}.",
             "Story about {}",
             "Tell me about {}.",
-        )  # fmt: skip
+        )
     )
     return form.format(one)
 

@@ -84,7 +84,7 @@ def tell(hero: str, chance: Random) -> Story:
 
 
 def read(text: str) -> Story | None:
-    """The story that `text` is, or None if the grammar cannot have made it: every sentence must be one of its sentences, in
+    """The story that `text` is, or None if the grammar cannot have made it: every sentence must be one of its own, in
     order, with known words, right articles, and the same hero, friend and thing throughout."""
     slots: dict[str, str] = {}
     rest = text.strip()
