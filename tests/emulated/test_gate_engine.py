@@ -18,6 +18,7 @@ from aquahost.engines.gated_model import Job, Made, Trial
 from aquahost.engines.memory_curve import MemoryCurve
 from aquahost.engines.memory_desk import MemoryDesk
 from aquahost.errors import InvalidRequestError, RequestError
+from aquahost.log_privacy import PrivateFormatter
 from aquahost.messages.prompts import (
     Accepted,
     Finished,
@@ -126,7 +127,11 @@ def test_a_failing_prompt_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert finished.reason is FinishReason.ERROR
     assert finished.error.status == 500
     assert "bad latents" in finished.error.message
-    assert [getattr(record, "of_prompt", False) for record in caplog.records] == [True]
+    (record,) = caplog.records
+    private, asked_for = (PrivateFormatter(log_prompts=log_prompts).format(record) for log_prompts in (False, True))
+    assert "RuntimeError" in private
+    assert "bad latents" not in private
+    assert "bad latents" in asked_for
 
 
 @pytest.mark.parametrize(
