@@ -114,9 +114,11 @@ def test_prompts_take_turns_and_no_more_than_max_begun_hold_memory() -> None:
 
 
 def test_a_failing_prompt_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    words = "bad latents"  # not in the line that raises, which a traceback quotes
+
     def fail(arrive: Arrive) -> Made:
         arrive(1, 3)
-        raise RuntimeError("bad latents")
+        raise RuntimeError(words)
 
     engine = _engine({"fail": fail, "draw": _three_steps})
     results = run_all(engine, {"bad": _ask("fail"), "good": _ask("draw")})
