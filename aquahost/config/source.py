@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,15 +19,11 @@ class SettingsSource:
     """Absolute: the file that was read last without a mistake."""
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     overrides: tuple[Override, ...] = ()
-    check: Callable[[Settings], None] | None = None
-    """Whatever else settings have to pass; raises ConfigError."""
 
     def read(self, path: Path | None = None) -> Settings:
         """The settings as they are now, of another file if one is given, which is then the one to be read from now on.
         Raises ConfigError with a line for each mistake."""
         path = path or self.path
         settings = load_settings(path, self.env, self.overrides)
-        if self.check is not None:
-            self.check(settings)
         self.path = path
         return settings

@@ -8,18 +8,23 @@ from typing import Any
 
 from aquahost.demo.tokens import byte_level_tokenizer, clip_tokenizer
 
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
 def make_chat(folder: Path) -> None:
-    """A Llama of 4 layers, hidden 256, context 2048."""
-    transformers = _library("transformers")
+    """The model of `chat_model`, with a tokenizer of any text."""
     tokenizer = byte_level_tokenizer({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}, extra=("<|im_start|>",))
-    tokenizer.chat_template = _CHAT_TEMPLATE
+    tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.model_max_length = 2048
+    _save(folder, chat_model(tokenizer), tokenizer)
+
+
+def chat_model(tokenizer: Any) -> Any:
+    """A Llama of 4 layers, hidden 256, context 2048, untrained."""
+    transformers = _library("transformers")
     config = transformers.LlamaConfig(
         **_vocabulary(tokenizer),
         hidden_size=256,
@@ -34,7 +39,7 @@ def make_chat(folder: Path) -> None:
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
-    _save(folder, model, tokenizer)
+    return model
 
 
 def make_paint(folder: Path) -> None:

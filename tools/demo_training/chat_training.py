@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aquahost.demo.models import CHAT_TEMPLATE, chat_model
 from demo_training.chat_data import Check, Turn, checks, conversations
 
 SEED = 1
@@ -25,10 +26,6 @@ _RATE = 2e-3
 _WARM_STEPS = 100
 _LONGEST_REPLY = 220
 _IGNORED = -100
-_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,31 +60,9 @@ def make_tokenizer() -> Any:
     talks = itertools.islice(conversations(SEED), _TOKENIZER_CONVERSATIONS)
     tokenizer.train_from_iterator((turn["content"] for talk in talks for turn in talk), trainer)
     made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    made.chat_template = _TEMPLATE
+    made.chat_template = CHAT_TEMPLATE
     made.model_max_length = 2048
     return made
-
-
-def make_model(tokenizer: Any) -> LlamaForCausalLM:
-    """A Llama of 4 layers, hidden 256, context 2048, untrained."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
-    )
-    return model
 
 
 def train(folder: Path, *, steps: int, told: Callable[[int, float], None]) -> None:
@@ -95,7 +70,7 @@ def train(folder: Path, *, steps: int, told: Callable[[int, float], None]) -> No
     loss."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    model = chat_model(tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
