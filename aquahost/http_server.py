@@ -7,9 +7,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from aquahost.api.bounded_protocol import BoundedHttpProtocol
+from aquahost.api.reply_pieces import ReplyPieces
+from aquahost.api.tls_door import TlsDoor
 from aquahost.errors import StartError
 
 
@@ -56,9 +61,14 @@ class HttpServer(uvicorn.Server):
     """uvicorn that leaves signals to us and says when it listens."""
 
     def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        """Connections of `listeners` shake hands first where `tls` is given; the protocol of `config` is then one of
+        `bounded_protocol`, whose limits hold for handshakes, too."""
+        if tls is not None:
+            config.app = ReplyPieces(cast(ASGIApp, config.app))
         super().__init__(config)
         self.begun = asyncio.Event()
-        self.listeners, self._tls = list(listeners), tls
+        self.listeners = list(listeners)
+        self.door = None if tls is None else self._door(tls, cast(type[BoundedHttpProtocol], config.http))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -67,16 +77,35 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell."""
-        self.config.ssl = self._tls
         try:
-            await super().startup(sockets)
+            if self.door is None:
+                await super().startup(sockets)
+            else:
+                await super().startup([])
+                for listener in sockets or ():
+                    self.door.open(listener)
         finally:
             self.begun.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, and end what is open."""
+        if self.door is not None:
+            await self.door.close()
+        await super().shutdown(sockets)
+
+    def _door(self, tls: ssl.SSLContext, bounded: type[BoundedHttpProtocol]) -> TlsDoor:
+        return TlsDoor(tls, bounded.limits, self._new_protocol, self.server_state.connections, bounded.cut)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes them."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # named as the class of any protocol
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
 
 class HttpServers:
-    """Servers of one app, which begin and end together. uvicorn's TLS is for all listeners of a server, so where there
-    is a certificate the Unix socket has a server of its own, without."""
+    """Servers of one app, which begin and end together. A server has one way to speak on all its listeners, so where
+    there is a certificate the Unix socket has a server of its own, without."""
 
     def __init__(
         self,

@@ -38,6 +38,10 @@ class JobCalls:
         """End a job. Raises UnknownJobError, and ModelStateError for one that has ended."""
         return decoded(self._daemon.ask("POST", f"/control/jobs/{_checked(job)}/cancel").content, JobView)
 
+    def cancel_batch(self, batch: str) -> None:
+        """End a batch of whatever tenant. Raises UnknownJobError, and ModelStateError for one that has ended."""
+        self._daemon.ask("POST", f"/control/batches/{_checked(batch)}/cancel")
+
     def result(self, job: str) -> bytes:
         """What a completed job's endpoint has answered. Raises UnknownJobError, and ModelStateError for one that is not
         completed."""

@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from aquahost import __version__
 from aquahost.api.app import build_app
 from aquahost.api.batch_lines import BatchInput, written_line
-from aquahost.api.bounded_protocol import bounded_protocol
+from aquahost.api.bounded_protocol import BoundedHttpProtocol, bounded_protocol
 from aquahost.api.connection_limits import ConnectionLimits
 from aquahost.api.job_requests import JobAnswers
 from aquahost.api.rate_limits import RateLimits
@@ -159,8 +159,9 @@ async def _run(
     )
     rates = RateLimits(settings.tenants, clock)
     jobs = _jobs(daemon, settings, rates)
-    app = build_app(daemon, jobs, rates)
-    servers = HttpServers(functools.partial(_http_config, app, settings.host), *listeners, tls)
+    protocol = _protocol(settings.host)
+    app = build_app(daemon, jobs, rates, protocol.cut)
+    servers = HttpServers(functools.partial(_http_config, app, protocol, settings.host), *listeners, tls)
     traces = _traces(daemon, settings.host.otlp_endpoint)
     signals = Signals(daemon)
     signals.listen()
@@ -208,13 +209,16 @@ def _jobs(daemon: Daemon, settings: Settings, rates: RateLimits) -> JobDesk:
     )
 
 
-def _http_config(app: FastAPI, host: HostSettings) -> uvicorn.Config:
+def _protocol(host: HostSettings) -> type[BoundedHttpProtocol]:
+    return bounded_protocol(ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files())))
+
+
+def _http_config(app: FastAPI, protocol: type[BoundedHttpProtocol], host: HostSettings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    limits = ConnectionLimits.of(host, room_for_connections(host.max_connections, raise_open_files()))
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is broken
     return uvicorn.Config(
         app,
-        http=bounded_protocol(limits),
+        http=protocol,
         timeout_keep_alive=math.ceil(host.idle_timeout_s),
         ws="none",
         lifespan="off",

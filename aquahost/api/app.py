@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,11 +39,16 @@ _TAGS = [
 ]
 
 
-def build_app(daemon: Daemon, jobs: JobDesk | None = None, rates: RateLimits | None = None) -> FastAPI:
+def build_app(
+    daemon: Daemon,
+    jobs: JobDesk | None = None,
+    rates: RateLimits | None = None,
+    cut: Mapping[str, int] | None = None,
+) -> FastAPI:
     """The API over `daemon`, to be run by any number of listeners; owns nothing that needs closing.
 
     Without `jobs` there are no routes for jobs, files and batches. `rates`: what tenants may use in a minute, if others
-    use of it, too.
+    use of it, too. `cut`: connections that the listeners have ended, by why, for `/metrics`.
     """
     app = FastAPI(
         title="aquahost",
@@ -76,7 +83,7 @@ def build_app(daemon: Daemon, jobs: JobDesk | None = None, rates: RateLimits | N
     add_image_routes(app, front, MediaStore(SystemClock()))
     add_audio_routes(app, front)
     add_health_routes(app, front)
-    add_metrics_route(app, front)
+    add_metrics_route(app, front, jobs, cut if cut is not None else {})
     add_control_routes(app, front)
     if jobs is not None:
         add_job_routes(app, front, jobs)

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from aquahost.api.errors import ForbiddenError, UnauthorizedError
+from aquahost.config.names import DEFAULT_TENANT
 from aquahost.config.settings import Settings
 from aquahost.errors import RequestError
 from aquahost.keys.keyring import Holder, Keyring
 
 _PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
 
-DEFAULT_TENANT = "default"
 """Whoever asks where no keys are needed, and the daemon's own user on the Unix socket."""
 ANYONE = Holder(tenant=DEFAULT_TENANT)
 """The same, who may use every model."""

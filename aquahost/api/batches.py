@@ -98,24 +98,24 @@ def add_batch_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
             window_s=_WINDOWS_S[body.completion_window],
             metadata=body.metadata,
         )
-        return json_response(_shown(batch))
+        return json_response(batch_object(batch))
 
     async def list_batches(
         request: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> Response:
         """The batches of whoever asks, newest first."""
         found = await desk.batches(front.gate.tenant(request.scope), after=after, limit=limit + 1)
-        data = [_shown(batch) for batch in found[:limit]]
+        data = [batch_object(batch) for batch in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return json_response(BatchList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))
 
     async def get_batch(request: Request, batch_id: str) -> Response:
         """One batch."""
-        return json_response(_shown(await desk.batch(front.gate.tenant(request.scope), batch_id)))
+        return json_response(batch_object(await desk.batch(front.gate.tenant(request.scope), batch_id)))
 
     async def cancel_batch(request: Request, batch_id: str) -> Response:
         """End the requests that have not ended; replies that are there are kept. 409 for a batch that has ended."""
-        return json_response(_shown(await desk.cancel_batch(front.gate.tenant(request.scope), batch_id)))
+        return json_response(batch_object(await desk.cancel_batch(front.gate.tenant(request.scope), batch_id)))
 
     for method, path, handler, reply in (
         ("POST", "/v1/batches", create_batch, BatchObject),
@@ -134,7 +134,8 @@ def add_batch_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
         )
 
 
-def _shown(batch: Batch) -> BatchObject:
+def batch_object(batch: Batch) -> BatchObject:
+    """A batch as OpenAI shows it."""
     times = batch.times
     return BatchObject(
         id=batch.id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import Any, ClassVar
 
 from uvicorn import Config
@@ -14,6 +15,7 @@ from aquahost.api.connection_limits import (
     DOORWAY,
     MOST_PLAIN_BYTES,
     ConnectionLimits,
+    Cut,
     late_request,
     long_head,
     no_room,
@@ -32,6 +34,8 @@ class BoundedHttpProtocol(ApiHttpProtocol):
     """
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+    cut: ClassVar[Counter[str]] = Counter()
+    """Of the connections that were ended, how many for which reason."""
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class BoundedHttpProtocol(ApiHttpProtocol):
 
     def _refuse(self) -> None:
         self._is_refused = True
+        self.cut[Cut.NO_ROOM] += 1
         if len(self.connections) > self.limits.max_connections + DOORWAY:
             self.transport.abort()
             return
@@ -101,6 +106,7 @@ class BoundedHttpProtocol(ApiHttpProtocol):
             if self._body_bytes == body_bytes:
                 self._plain_bytes += len(data)
                 if self._plain_bytes > MOST_PLAIN_BYTES:
+                    self.cut[Cut.LONG_HEAD] += 1
                     self._end_with(long_head())
                     return
             self._await_request()
@@ -153,6 +159,8 @@ class BoundedHttpProtocol(ApiHttpProtocol):
         if self.loop.time() < due_s:
             self._request_timer = self.loop.call_at(due_s, self._look_at_request)
         else:
+            if self._in_message:
+                self.cut[Cut.LATE] += 1
             self._end_with(late_request(self.limits.request_timeout_s) if self._in_message else b"")
 
     def _stop_request_timer(self) -> None:
@@ -195,6 +203,7 @@ class BoundedHttpProtocol(ApiHttpProtocol):
     def _look_at_reading(self) -> None:
         self._unread_timer = None
         if not self.limits.is_reading(self._unread_before, self._unread_bytes()):
+            self.cut[Cut.UNREAD] += 1
             self.transport.abort()
         elif self.transport.get_write_buffer_size():
             self._await_reading()
@@ -206,9 +215,10 @@ class BoundedHttpProtocol(ApiHttpProtocol):
 
 
 def bounded_protocol(limits_of_connections: ConnectionLimits) -> type[BoundedHttpProtocol]:
-    """The protocol of connections with these limits, as uvicorn's `http` takes it."""
+    """The protocol of connections with these limits, as uvicorn's `http` takes it, with a count of its own."""
 
     class Protocol(BoundedHttpProtocol):
         limits = limits_of_connections
+        cut: ClassVar[Counter[str]] = Counter()
 
     return Protocol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 
 from aquahost.api.errors import error_body
@@ -18,6 +19,16 @@ DOORWAY = 128
 DOOR_S = 1.0
 """How long such a client may take to read what it is told."""
 RETRY_S = 5.0
+
+
+class Cut(StrEnum):
+    """Why a connection was ended, or not let in."""
+
+    NO_ROOM = "no_room"
+    LATE = "late"
+    """Its handshake or its request did not come in time."""
+    LONG_HEAD = "long_head"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Routes under /control/jobs, for the CLI: on the Unix socket, or over TCP with the admin key."""
+"""Routes under /control/jobs and /control/batches, for the CLI: on the Unix socket, or over TCP with the admin key."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aquahost.api.auth import DEFAULT_TENANT
+from aquahost.api.batches import BatchObject, batch_object
 from aquahost.api.body import read_model
 from aquahost.api.fields import ApiModel
 from aquahost.api.front import Front
 from aquahost.api.job_requests import check_job
 from aquahost.api.openapi import body_of, reply_of
 from aquahost.api.replies import json_response
+from aquahost.config.names import DEFAULT_TENANT
 from aquahost.daemon.jobs.desk import JobDesk
 from aquahost.daemon.jobs.job_table import NewJob
 from aquahost.messages.jobs import JobList, JobState, JobView
@@ -67,6 +68,11 @@ def add_job_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
         front.gate.require_control(request.scope)
         return json_response(await desk.cancel(job_id))
 
+    async def cancel_batch(request: Request, batch_id: str) -> Response:
+        """End a batch of whatever tenant. 409 for one that has ended."""
+        front.gate.require_control(request.scope)
+        return json_response(batch_object(await desk.cancel_any_batch(batch_id)))
+
     listed, one = reply_of(JobList), reply_of(JobView)
     created: dict[int | str, dict[str, Any]] = {201: one[200]}
     any_result: dict[int | str, dict[str, Any]] = {200: {"description": "The result."}}
@@ -76,6 +82,7 @@ def add_job_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
         ("GET", "/control/jobs/{job_id}", job, one),
         ("GET", "/control/jobs/{job_id}/result", result, any_result),
         ("POST", "/control/jobs/{job_id}/cancel", cancel, one),
+        ("POST", "/control/batches/{batch_id}/cancel", cancel_batch, reply_of(BatchObject)),
     ):
         app.add_api_route(
             path,

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from aquahost.messages.figures import Durations, LendingFigures, PromptFigures
+from aquahost.messages.figures import Durations, LendingFigures, PromptFigures, ServingFigures
 from aquahost.messages.snapshot import GpuView, ModelState, ModelView, Snapshot
 
 _PARTS = ("weights", "kv", "work", "lent", "other", "free")
@@ -23,8 +23,15 @@ _PARTS = ("weights", "kv", "work", "lent", "other", "free")
 class Figures:
     """One scrape: everything in it is of one instant."""
 
-    def __init__(self, snapshot: Snapshot, lending: LendingFigures, prompts: PromptFigures | None = None) -> None:
-        self._snapshot, self._lending, self._prompts = snapshot, lending, prompts or PromptFigures()
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        lending: LendingFigures,
+        prompts: PromptFigures | None = None,
+        serving: ServingFigures | None = None,
+    ) -> None:
+        self._snapshot, self._lending = snapshot, lending
+        self._prompts, self._serving = prompts or PromptFigures(), serving or ServingFigures()
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -34,6 +41,7 @@ class Figures:
         yield from _models(self._snapshot.models)
         yield from _prompts(self._prompts)
         yield from _waits(self._prompts)
+        yield from _serving(self._serving)
 
 
 def _daemon(snapshot: Snapshot) -> Iterator[Metric]:
@@ -156,6 +164,25 @@ def _waits(figures: PromptFigures) -> Iterator[Metric]:
         for family, durations in ((first, model.first_token), (between, model.between_tokens), (whole, model.whole)):
             family.add_metric([model.model], _buckets(durations), durations.sum_s)
     yield from (first, between, whole)
+
+
+def _serving(figures: ServingFigures) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily(
+        "aquahost_jobs", "Durable jobs, those that have ended and are kept included.", labels=["state"]
+    )
+    for state, count in figures.jobs.items():
+        jobs.add_metric([state], count)
+    limited = CounterMetricFamily(
+        "aquahost_rate_limited", "Requests refused, and jobs put off, by their tenants' limits.", labels=["of"]
+    )
+    for what, count in figures.limited.items():
+        limited.add_metric([what], count)
+    cut = CounterMetricFamily(
+        "aquahost_connections_cut", "Ended for what their clients did, or because there were too many.", labels=["why"]
+    )
+    for why, count in figures.cut.items():
+        cut.add_metric([why], count)
+    yield from (jobs, limited, cut)
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

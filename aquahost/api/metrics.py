@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from fastapi import FastAPI
@@ -12,18 +13,28 @@ from starlette.responses import Response
 
 from aquahost.api.front import Front
 from aquahost.api.metric_families import Figures
+from aquahost.daemon.jobs.desk import JobDesk
+from aquahost.errors import StorageError
+from aquahost.messages.figures import ServingFigures
 
 
-def add_metrics_route(app: FastAPI, front: Front) -> None:
+def add_metrics_route(app: FastAPI, front: Front, desk: JobDesk | None, cut: Mapping[str, int]) -> None:
     """Add the route to `app`. On this machine it needs no key; from elsewhere a tenant's or the admin's."""
 
+    async def jobs() -> dict[str, int]:
+        try:
+            return await desk.counts() if desk is not None else {}
+        except StorageError:  # the disk's trouble must not hide all other figures
+            return {}
+
     async def metrics(request: Request) -> Response:
-        """GPUs, leases, paging, queues, waits and refusals in Prometheus' text format, or in OpenMetrics if asked
+        """GPUs, leases, paging, queues, waits, jobs and refusals in Prometheus' text format, or in OpenMetrics if asked
         for."""
         front.gate.require_watcher(request.scope)
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         daemon = front.daemon
-        figures = Figures(daemon.snapshot(), daemon.lending_figures(), daemon.prompt_figures())
+        serving = ServingFigures(jobs=await jobs(), limited=dict(front.rates.limited), cut=dict(cut))
+        figures = Figures(daemon.snapshot(), daemon.lending_figures(), daemon.prompt_figures(), serving)
         # All that an encoder asks of a registry is to collect; a real one would hold figures between two scrapes.
         return Response(encode(cast("CollectorRegistry", figures)), headers={"content-type": media_type})
 

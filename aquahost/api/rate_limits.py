@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from aquahost.api.errors import RateLimitedError
@@ -52,14 +53,18 @@ class Reservation:
 class Allowance:
     """One tenant's buckets; None where nothing limits it."""
 
-    def __init__(self, requests: TokenBucket | None, tokens: TokenBucket | None, clock: Clock) -> None:
+    def __init__(
+        self, requests: TokenBucket | None, tokens: TokenBucket | None, clock: Clock, limited: Counter[str]
+    ) -> None:
+        """`limited` counts refusals, by what there was too much of."""
         self._requests, self._tokens, self._clock = requests, tokens, clock
+        self._limited = limited
 
     def spend_request(self) -> None:
         """Count a request, whatever comes of it. Raises RateLimitedError."""
         if self._requests is not None:
             wait_s = self._requests.take(1, self._clock.now_s())
-            self._refuse(wait_s, f"{self._requests.per_minute:.0f} requests")
+            self._refuse(wait_s, self._requests, "requests")
 
     def reserve(self, requests: Sequence[Request]) -> Reservation:
         """Set tokens aside for prompts. Raises RateLimitedError."""
@@ -67,7 +72,7 @@ class Allowance:
         if self._tokens is not None:
             wanted = sum(likely_tokens(request) for request in requests)
             tokens = min(wanted, self._tokens.per_minute)
-            self._refuse(self._tokens.take(tokens, self._clock.now_s()), f"{self._tokens.per_minute:.0f} tokens")
+            self._refuse(self._tokens.take(tokens, self._clock.now_s()), self._tokens, "tokens")
         return Reservation(tokens, self)
 
     def charge_tokens(self, tokens: float) -> None:
@@ -85,11 +90,11 @@ class Allowance:
                 headers[f"x-ratelimit-reset-{what}"] = duration(bucket.full_in_s(now_s))
         return headers
 
-    def _refuse(self, wait_s: float, what: str) -> None:
+    def _refuse(self, wait_s: float, bucket: TokenBucket, what: str) -> None:
         if wait_s > 0:
-            raise RateLimitedError(
-                f"you may use {what} a minute; try again in {duration(wait_s)}", wait_s, self.headers()
-            )
+            self._limited[what] += 1
+            message = f"you may use {bucket.per_minute:.0f} {what} a minute; try again in {duration(wait_s)}"
+            raise RateLimitedError(message, wait_s, self.headers())
 
 
 class RateLimits:
@@ -97,7 +102,9 @@ class RateLimits:
 
     def __init__(self, tenants: Mapping[str, TenantSettings], clock: Clock) -> None:
         self._clock = clock
-        self._free = Allowance(None, None, clock)
+        self.limited: Counter[str] = Counter()
+        """Refusals since the start, by what there was too much of: requests or tokens."""
+        self._free = Allowance(None, None, clock, self.limited)
         self._rates: dict[str, tuple[int | None, int | None]] = {}
         self._of: dict[str, Allowance] = {}
         self.use(tenants)
@@ -116,7 +123,7 @@ class RateLimits:
         return self._of.get(tenant, self._free)
 
     def _allowance(self, requests: int | None, tokens: int | None) -> Allowance:
-        return Allowance(_bucket(requests, self._clock), _bucket(tokens, self._clock), self._clock)
+        return Allowance(_bucket(requests, self._clock), _bucket(tokens, self._clock), self._clock, self.limited)
 
 
 def likely_tokens(request: Request) -> int:

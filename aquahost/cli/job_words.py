@@ -12,6 +12,7 @@ from aquahost.messages.jobs import JobState, JobView
 from aquahost.units import format_bytes
 
 JOB_PREFIX = "job_"
+BATCH_PREFIX = "batch_"
 """What the ids of jobs begin with, and those of prompts do not."""
 COLOURS = {
     JobState.QUEUED: YELLOW,

@@ -26,7 +26,7 @@ from aquahost.cli.output import (
 )
 from aquahost.cli.surroundings import Surroundings, surroundings
 from aquahost.config import paths
-from aquahost.config.names import LONGEST_NAME, NAME_PATTERN
+from aquahost.config.names import DEFAULT_TENANT, LONGEST_NAME, NAME_PATTERN
 from aquahost.errors import AquahostError
 from aquahost.keys.key_file import KeyFile
 from aquahost.keys.last_used import LastUsed
@@ -106,6 +106,9 @@ def add(
       aquahost keys add ops --admin
     """
     _check_name(name, "'NAME'")
+    if name == DEFAULT_TENANT:
+        why = f"{name} is the name of whoever asks over the daemon's own socket; take another"
+        raise typer.BadParameter(why, param_hint="'NAME'")
     if weight is not None and not 0 < weight <= _MOST_WEIGHT:
         raise typer.BadParameter(f"must be above 0, at most {_MOST_WEIGHT:.0f}", param_hint="'--weight'")
     if admin and (weight is not None or models is not None):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from aquahost.config.kinds import KINDS_OF_KEY, takes
 from aquahost.config.mistakes import KeyPath
-from aquahost.config.names import NAME_PATTERN
+from aquahost.config.names import DEFAULT_TENANT, NAME_PATTERN
 from aquahost.config.settings import EmulatedSettings, Kind, ModelSettings
 from aquahost.config.yaml_tree import Value
 from aquahost.units import format_bytes, parse_bytes
@@ -23,6 +23,8 @@ def cross_check(value: Value) -> Iterator[tuple[KeyPath, str]]:
     for name, model in _mapping(top.get("models")).items():
         yield from _contradictions(name, _mapping(model))
     yield from _shared_keys(_mapping(top.get("host")), _mapping(top.get("tenants")))
+    if DEFAULT_TENANT in _mapping(top.get("tenants")):
+        yield ("tenants", DEFAULT_TENANT), "is the name of whoever asks over the daemon's own socket; take another"
     yield from _unknown_models(_mapping(top.get("tenants")), _mapping(top.get("models")))
     if _mapping(top.get("host")).get("tls_key") is not None and _mapping(top.get("host")).get("tls_cert") is None:
         yield ("host", "tls_key"), "is the key of a certificate; name that, too, as host.tls_cert"

@@ -62,7 +62,7 @@ class HostSettings(Frozen):
     unread_timeout_s: Seconds = Field(default=60.0, gt=0)
     """A TCP client that reads nothing of its reply for this long is cut off, and its prompts are cancelled."""
     prompt_timeout_s: Annotated[Seconds, Field(gt=0)] | None = 3600.0
-    """A prompt that has not ended by then is failed. null sets no limit."""
+    """A prompt that has not ended by then is failed, but for those of jobs. null sets no limit."""
     heartbeat_timeout_s: Seconds = Field(default=15.0, ge=2)
     """A worker silent for this long is killed and restarted; it gives a sign of life twice a second."""
     step_timeout_s: Seconds = Field(default=300.0, ge=0.1)
@@ -134,10 +134,10 @@ class LeasingSettings(Frozen):
 
 
 class TenantSettings(Frozen):
-    """A user or team: whoever holds the key."""
+    """A user or team: whoever holds its key, or one of `aquahost keys add` of its name."""
 
-    key: str = Field(min_length=8)
-    """Bearer token of the HTTP API."""
+    key: str | None = Field(default=None, min_length=8)
+    """Bearer token of the HTTP API. Those of `aquahost keys add` are kept as digests alone."""
     weight: float = Field(default=1.0, gt=0, le=1e6)
     """Share of a model that is fought over, in proportion to others' weights."""
     models: tuple[Name, ...] | None = None
@@ -166,7 +166,7 @@ class JobSettings(Frozen):
     keep_s: Seconds = 7 * 24 * 3600.0
     """How long ended jobs and files are kept."""
     max_bytes: Bytes = 10 << 30
-    """Disk space of results and files beyond which the oldest are removed."""
+    """Disk space of a tenant's results and files beyond which its oldest are removed; its newest stays."""
 
 
 class ToySettings(Frozen):

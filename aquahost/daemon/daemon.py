@@ -18,6 +18,7 @@ from aquahost.daemon.assembly import account_weights, endpoint, hosted_models, w
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.gpu_watch import GpuWatch, ReadGpus
 from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.jobs.accounts import is_account
 from aquahost.daemon.link_learning import FindLinks, LinkLearning
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.parking_desk import ParkingDesk
@@ -170,7 +171,8 @@ class Daemon:
         try:
             return self._router.submit(model, request, tenant, priority=priority, notices=notices)
         except RequestError as error:
-            self._router.counts.refused(model if model in self._models else "", error.status)
+            if not is_account(tenant):  # a job is not refused, it comes again
+                self._router.counts.refused(model if model in self._models else "", error.status)
             raise
 
     def cancel(self, prompt_id: str) -> None:

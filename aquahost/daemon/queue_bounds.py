@@ -14,7 +14,7 @@ from aquahost.errors import QueueFullError
 class QueueBounds:
     """Refuses prompts for which there is no room, and says when there may be. Counts each tenant's live prompts.
 
-    Tenants are configured, or the one of those who need no key, so their number is bounded.
+    Tenants are those of keys, and the one of those who need none, so their number is bounded.
     """
 
     def __init__(self, of_tenants: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -11,6 +12,7 @@ from aquahost.daemon.endings import event_of, guilty, not_sent, overdue, unavail
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
+from aquahost.daemon.jobs.accounts import is_account
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.notices import Notices
 from aquahost.daemon.prompt_counts import PromptCounts
@@ -204,12 +206,11 @@ class Router:
             self._drop(live, Finished(prompt_id=live.id, reason=FinishReason.ERROR, error=error))
 
     def end_overdue(self, timeout_s: float) -> None:
-        """Fail the prompts that have been live for `timeout_s`."""
-        while self._prompts:
-            oldest = next(iter(self._prompts.values()))
-            if self._clock.now_s() - oldest.created_s < timeout_s:
-                return
-            self._drop(oldest, overdue(oldest.id, timeout_s))
+        """Fail the prompts that have been live for `timeout_s`, but for those of jobs, for which nobody waits."""
+        due_s = self._clock.now_s() - timeout_s
+        for live in list(itertools.takewhile(lambda live: live.created_s <= due_s, self._prompts.values())):
+            if not is_account(live.tenant):
+                self._drop(live, overdue(live.id, timeout_s))
 
     def close(self, message: str, code: str) -> None:
         """Refuse prompts from now on, with 503 and this message; the live ones go on."""

@@ -61,9 +61,18 @@ class Keyring:
         self._arrange()
 
     def use(self, settings: Settings) -> None:
-        """Take the keys of another models.yaml."""
+        """Take the keys of another models.yaml. Keys of the file stay good where it no longer names their tenant, and
+        have its limits no longer; the log says so."""
+        gone = self._settings.tenants.keys() - settings.tenants.keys()
         self._settings = settings
         self._arrange()
+        for name in sorted(gone & {record.name for record in self._records if record.is_live and not record.admin}):
+            logger.warning(
+                "models.yaml names the tenant %s no longer, so the keys that `aquahost keys` made for it are without "
+                "the limits it had there; to revoke them: aquahost keys revoke %s",
+                name,
+                name,
+            )
 
     @property
     def required(self) -> bool:
@@ -122,7 +131,8 @@ class Keyring:
             if record.is_live:
                 self._add(record, holders, weights)
         for name, tenant in settings.tenants.items():
-            holders[self._place(digest_of(tenant.key.encode()))] = Holder(tenant=name, models=_set(tenant.models))
+            if tenant.key is not None:
+                holders[self._place(digest_of(tenant.key.encode()))] = Holder(tenant=name, models=_set(tenant.models))
             weights[name] = tenant.weight
         self._holders = holders
         self._weights.clear()

@@ -93,6 +93,17 @@ class ModelPrompts(msgspec.Struct, frozen=True, kw_only=True):
     """From arrival to end, however it ended."""
 
 
+class ServingFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Of what lies around the prompts."""
+
+    jobs: dict[str, int] = {}
+    """How many there are, by state."""
+    limited: dict[str, int] = {}
+    """How often a tenant's rate was used up, by what there was too much of: requests or tokens."""
+    cut: dict[str, int] = {}
+    """Connections that were ended for what their clients did, by why."""
+
+
 class PromptFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Counts never fall while the daemon lives."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import ssl
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,24 +14,12 @@ import pytest
 
 from aquahost.errors import StartError
 from aquahost.http_server import tls_context
+from certificates import make_certificate
 from daemon_fixtures import served_daemon, toy, wait_until
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
-
-
-def openssl(*words: str) -> None:
-    subprocess.run(["openssl", *words], check=True, capture_output=True)
-
-
-def make(folder: Path, name: str, *more: str) -> tuple[str, str]:
-    """A certificate of localhost that vouches for itself, and its key."""
-    cert, key = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2")
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
-    openssl(*new, *(more or ("-nodes",)), "-keyout", key, "-out", cert, *subject)
-    return cert, key
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def pair(folder: Path) -> tuple[str, str]:
-    return make(folder, "own")
+    return make_certificate(folder, "own")
 
 
 def test_https_on_the_port_and_plain_on_the_socket(folder: Path, pair: tuple[str, str]) -> None:
@@ -81,8 +68,8 @@ def refusal(cert: str | None, key: str | None) -> str:
 
 def test_each_mistake_is_told_with_its_file(folder: Path, pair: tuple[str, str]) -> None:
     cert, key = pair
-    _, other = make(folder, "other")
-    locked = make(folder, "locked", "-passout", "pass:secret-word")
+    _, other = make_certificate(folder, "other")
+    locked = make_certificate(folder, "locked", "-passout", "pass:secret-word")
     missing, text = str(folder / "missing.pem"), folder / "notes.txt"
     text.write_text("no certificate")
     cut = folder / "cut.crt"

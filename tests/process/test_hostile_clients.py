@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
 from api_server import ApiServer, wait_until
-from aquahost.api.bounded_protocol import bounded_protocol
+from aquahost.api.bounded_protocol import BoundedHttpProtocol, bounded_protocol
 from aquahost.api.connection_limits import DOORWAY, ConnectionLimits
 from aquahost.messages.prompts import Request
 from fake_daemon import FakeDaemon, FakeStream, answer, fake_settings
@@ -36,6 +37,11 @@ def request(body: object, more: bytes = b"") -> bytes:
 def serving(limits: ConnectionLimits = SHORT, socket_path: Path | None = None) -> Iterator[ApiServer]:
     with ApiServer(FakeDaemon(fake_settings()), socket_path, http=bounded_protocol(limits)) as server:
         yield server
+
+
+def cut(server: ApiServer) -> dict[str, int]:
+    """The connections that were ended, by why."""
+    return dict(cast(type[BoundedHttpProtocol], server.server.config.http).cut)
 
 
 def connect(server: ApiServer, *, buffer_bytes: int | None = None) -> socket.socket:
@@ -70,6 +76,7 @@ def test_a_request_that_does_not_end(bytes_sent: bytes) -> None:
         assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
         assert is_served(server)
         wait_until(lambda: server.connections == 0)
+        assert cut(server) == {"late": 1}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +173,7 @@ def test_a_reply_that_is_never_read_ends_with_its_prompt(streamed: bool) -> None
         wait_until(lambda: server.connections == 0)
         wait_until(lambda: not server.daemon.live)
         assert server.daemon.streams[0].cancelled is streamed
+        assert cut(server) == {"unread": 1}
 
 
 def test_a_reply_that_is_read_slowly_but_steadily_goes_on() -> None:

@@ -18,9 +18,9 @@ import httpx
 import openai
 import pytest
 
-from aquahost.api.auth import DEFAULT_TENANT
 from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
+from aquahost.config.names import DEFAULT_TENANT
 from aquahost.daemon.jobs.job_table import JobTable, NewJob
 from aquahost.daemon.jobs.store import Store
 from aquahost.errors import ModelUnavailableError, QueueFullError, StorageError, UnknownJobError
@@ -427,6 +427,58 @@ async def test_a_batch_whose_time_is_over_expires(tmp_path: Path) -> None:
         assert ended_batch.expired_at is not None
         (line,) = await content_of(host.client, ended_batch.error_file_id)
         assert line["error"]["code"] == "batch_expired"
+
+
+async def test_the_owner_cancels_batches_of_any_tenant(tmp_path: Path) -> None:
+    daemon = FakeDaemon(fake_settings(tenants=TENANTS, host={"admin_key": "key-of-admin"}), script=hang)
+    async with job_host(tmp_path, daemon) as host:
+        batch = await send(host.as_tenant("key-of-web"), lines(BODY))
+        await until(lambda: daemon.live)
+        path = f"{host.url}/control/batches/{batch.id}/cancel"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for key, status in (("key-of-lab", 403), ("key-of-admin", 200)):
+                reply = await client.post(path, headers={"authorization": f"Bearer {key}"})
+                assert reply.status_code == status
+            assert (await batch_ended(host.as_tenant("key-of-web"), batch.id)).status == "cancelled"
+            for which, status in ((batch.id, 409), ("batch_0", 404)):
+                path = f"{host.url}/control/batches/{which}/cancel"
+                reply = await client.post(path, headers={"authorization": "Bearer key-of-admin"})
+                assert reply.status_code == status
+
+
+async def test_a_batch_that_breaks_the_reader_fails(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(host.desk._batches, "_read_input", broken)
+    batch = await batch_ended(host.client, (await send(host.client, lines(BODY))).id)
+    assert (batch.status, [error.code for error in batch.errors.data]) == ("failed", ["internal_error"])
+
+
+async def test_a_job_cancelled_as_it_is_claimed_does_not_begin(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, real = asyncio.get_running_loop(), JobTable.claim
+
+    def claim(table: JobTable, *words: Any) -> Any:
+        jobs = real(table, *words)
+        for job in jobs:
+            if b'"seed"' in job.body:  # before the runner hears of it
+                assert table.cancel(job.id, 1.0)
+                loop.call_soon_threadsafe(host.desk._runner.drop, job.id)
+        return jobs
+
+    monkeypatch.setattr(JobTable, "claim", claim)
+    first, second = await host.desk.submit([a_job(seed=1), a_job()])
+    assert (await ended(host, second.id)).state is JobState.COMPLETED
+    assert (await ended(host, first.id)).state is JobState.CANCELLED
+    assert [stream.request.sampling.seed for stream in host.daemon.streams] == [None]
+
+
+async def test_figures_of_jobs_and_refusals(host: JobHost) -> None:
+    (job,) = await host.desk.submit([a_job()])
+    await ended(host, job.id)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"{host.url}/metrics")).text
+    assert 'aquahost_jobs{state="completed"} 1.0' in text
 
 
 async def test_a_file_that_a_batch_is_yet_to_read_stays(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aquahost.daemon.jobs.job_table import NewJob
+from aquahost.daemon.jobs.job_table import MOST_ATTEMPTS, NewJob
 from aquahost.daemon.jobs.store import Reply, Store
 from aquahost.errors import StartError
 from aquahost.messages.jobs import JobState
@@ -73,6 +73,41 @@ def test_oldest_first_and_tenants_can_be_passed_over(store: Store) -> None:
     assert store.jobs.queued_models() == []
 
 
+def test_a_tenant_with_many_jobs_keeps_nobody_waiting(store: Store) -> None:
+    store.submit([NewJob(tenant=tenant, model="m", endpoint="e", body=b"{}") for tenant in "aaaaab"], 1.0)
+    store.submit([NewJob(tenant="c", model="other", endpoint="e", body=b"{}")], 1.0)
+    running = store.jobs.claim("m", [], 3, 1.0)
+    assert [job.tenant for job in running] == ["a", "b", "a"]
+    store.submit([NewJob(tenant="b", model="m", endpoint="e", body=b"{}")] * 2, 2.0)
+    assert [job.tenant for job in store.jobs.claim("m", [], 2, 2.0)] == ["b", "a"], "with what runs already"
+    assert store.jobs.counts() == {"queued": 4, "running": 5}
+
+
+def test_what_ends_the_daemon_again_and_again_is_given_up(store: Store) -> None:
+    store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"{}")], 1.0)
+    for _ in range(MOST_ATTEMPTS - 1):
+        store.jobs.claim("m", [], 1, 1.0)
+        assert store.recover(2.0) == 1
+    (job,) = store.jobs.claim("m", [], 1, 1.0)
+    assert store.recover(3.0) == 0
+    view = store.jobs.view(job.id)
+    assert view is not None
+    assert (view.state, view.attempts, view.ended_at) == (JobState.FAILED, MOST_ATTEMPTS, 3.0)
+    assert view.error is not None
+    assert view.error.code == "too_many_attempts"
+
+
+def test_what_was_asked_does_not_outlive_its_row(store: Store, tmp_path: Path) -> None:
+    store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"a-secret-of-mine")], 1.0)
+    (job,) = store.jobs.claim("m", [], 1, 1.0)
+    store.jobs.cancel(job.id, 2.0)
+    store.sweep(now_s=1000.0, keep_s=1.0, max_bytes=1)
+    store._database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    texts = [path.read_bytes() for path in (tmp_path / "jobs").rglob("*") if path.is_file()]
+    assert sum(len(text) for text in texts) > 1000
+    assert not any(b"a-secret-of-mine" in text for text in texts)
+
+
 def test_retention_removes_rows_and_contents(store: Store) -> None:
     store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"{}")] * 3, 1.0)
     old, new, _ = store.jobs.claim("m", [], 3, 1.0)
@@ -81,7 +116,8 @@ def test_retention_removes_rows_and_contents(store: Store) -> None:
     assert store.sweep(now_s=115.0, keep_s=100.0, max_bytes=1000) == 1
     assert [view.id for view in store.jobs.views([JobState.COMPLETED], 9)] == [new.id]
     assert not store.blobs.path(old.id).exists()
-    assert store.sweep(now_s=115.0, keep_s=100.0, max_bytes=2) == 1
+    assert store.sweep(now_s=115.0, keep_s=100.0, max_bytes=2) == 0, "it came last"
+    assert store.sweep(now_s=121.0, keep_s=100.0, max_bytes=2) == 1
     assert not store.blobs.path(new.id).exists()
     assert len(store.jobs.views([JobState.RUNNING], 9)) == 1
 

@@ -175,3 +175,9 @@ def test_cancel_takes_jobs_and_prompts() -> None:
     done = run_cli("cancel", ID, "p1", api=api)
     assert (done.exit_code, done.stdout.split()) == (0, [ID, "p1"])
     assert api.asked == [f"POST /control/jobs/{ID}/cancel", "POST /control/prompts/p1/cancel"]
+
+
+def test_cancel_takes_batches() -> None:
+    api = Canned(**{"POST /control/batches/batch_1/cancel": reply({"id": "batch_1", "status": "cancelling"})})
+    done = run_cli("cancel", "batch_1", api=api)
+    assert (done.exit_code, done.stdout, api.asked) == (0, "batch_1\n", ["POST /control/batches/batch_1/cancel"])

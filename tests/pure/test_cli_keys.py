@@ -40,6 +40,7 @@ def test_a_key_is_written_alone_to_stdout(env: dict[str, str], tmp_path: Path) -
         (["../web"], "not a name"),
         (["web\n"], "not a name"),
         (["w" * 129], "not a name"),
+        (["default"], "over the daemon's own socket"),
         (["web", "--weight", "0"], "above 0"),
         (["web", "--weight", "nan"], "above 0"),
         (["web", "--weight", "1e7"], "at most 1000000"),

@@ -136,6 +136,7 @@ def test_sizes_times_and_empty_sections(file: Path) -> None:
         ("tenants: {a: {key: hunter22}, b: {key: hunter22}}", "1: tenants.b.key: the same key as tenants.a"),
         ("host: {admin_key: hunter22}\ntenants: {b: {key: hunter22}}", "2: tenants.b.key: the same key as host."),
         ("host: {tls_key: a.pem}", "1: host.tls_key: is the key of a certificate; name that, too, as host.tls_cert"),
+        ("tenants: {default: {key: hunter22}}", "1: tenants.default: is the name of whoever asks over the"),
         (TENANT_OF % "[toi]", "1: tenants.a.models: no model is named toi; did you mean toy?"),
         (TENANT_OF % "[zebra]", "1: tenants.a.models: no model is named zebra; there are: toy"),
         (TENANT_OF % "toy", '1: tenants.a.models: "toy" is not allowed; a list of names, like [chat, paint]'),

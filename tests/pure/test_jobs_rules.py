@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aquahost.daemon.jobs import names
 from aquahost.daemon.jobs.accounts import AccountWeights, account_of
+from aquahost.daemon.jobs.ages import Ages
 from aquahost.daemon.jobs.pauses import LONGEST_S, Pauses
 from aquahost.daemon.jobs.retention import Kept, surplus
 from aquahost.daemon.jobs.states import BATCH_COMES_FROM, JOB_COMES_FROM
@@ -18,6 +19,7 @@ KEPT = st.lists(
         Kept,
         st.sampled_from(["job", "batch", "file"]),
         st.uuids().map(str),
+        st.sampled_from(["web", "lab"]),
         st.floats(0, 1000),
         st.integers(0, 100),
     ),
@@ -40,12 +42,35 @@ def test_retention(kept: list[Kept], now_s: float, keep_s: float, room_bytes: in
     gone = surplus(kept, now_s=now_s, keep_s=keep_s, room_bytes=room_bytes)
     left = [one for one in kept if one not in gone]
     assert all(now_s - one.since_s <= keep_s for one in left)
-    assert sum(one.nbytes for one in left) <= room_bytes
+    for tenant in ("web", "lab"):
+        own = [one for one in left if one.tenant == tenant and one.nbytes]
+        newest_s = max((one.since_s for one in own), default=0.0)
+        assert sum(one.nbytes for one in own) <= room_bytes or all(one.since_s == newest_s for one in own)
     by_size = [one for one in gone if now_s - one.since_s <= keep_s]
-    for one in by_size:  # it had to go: whatever is younger, and it, are too much
+    for one in by_size:  # it had to go: whatever of its tenant is younger, and it, are too much
         assert one.nbytes
-        younger = [other for other in kept if (other.since_s, other.kind, other.id) >= (one.since_s, one.kind, one.id)]
+        own = [other for other in kept if other.tenant == one.tenant]
+        assert any(other.nbytes and other.since_s > one.since_s for other in own), "nothing makes room for itself"
+        younger = [other for other in own if (other.since_s, other.kind, other.id) >= (one.since_s, one.kind, one.id)]
         assert sum(other.nbytes for other in younger) > room_bytes
+
+
+def test_no_tenant_makes_room_for_another_and_what_came_last_stays() -> None:
+    small = Kept("file", "a", "web", 1.0, 10)
+    output = [Kept("file", "b", "lab", 2.0, 500), Kept("file", "c", "lab", 2.0, 5)]
+    older = Kept("job", "d", "lab", 1.0, 1)
+    assert surplus([small, *output, older], now_s=3.0, keep_s=9.0, room_bytes=100) == [older]
+
+
+def test_a_clock_that_jumps_ahead_makes_nothing_older() -> None:
+    ages = Ages()
+    assert ages.now_s(1000.0, 10.0) == (1000.0, 0.0)
+    assert ages.now_s(1060.5, 70.0) == (1060.5, 0.0), "clocks are set by a little all the time"
+    assert ages.now_s(1060.5 + 60.0 + 86_400.0, 130.0) == (1120.5, 86_400.0)
+    assert ages.now_s(1060.5 + 120.0 + 86_400.0, 190.0) == (1180.5, 0.0)
+    assert ages.now_s(1240.5, 250.0) == (1240.5, -86_400.0), "and back"
+    assert ages.now_s(1000.0, 310.0) == (1000.0, pytest.approx(-300.5))
+    assert ages.now_s(1060.0, 370.0) == (1060.0, 0.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.one_of(st.none(), st.integers(0, 500))), max_size=20))

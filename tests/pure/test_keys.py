@@ -184,6 +184,28 @@ def test_a_file_that_could_not_be_read_is_read_with_the_next_request(
     assert ring.holder(key.encode()) is None
 
 
+def test_a_tenant_of_models_yaml_need_have_no_key_there(file: KeyFile) -> None:
+    ring = Keyring(fake_settings(tenants={"web": {"weight": 2.0, "models": ["chat"]}}), file)
+    assert ring.required
+    assert ring.holder(b"None") is None
+    _, key = file.add("web")
+    holder = ring.holder(key.encode())
+    assert holder is not None
+    assert (holder.tenant, holder.models, ring.weights["web"]) == ("web", {"chat"}, 2.0)
+
+
+def test_keys_that_lose_their_limits_are_told_of(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    tenants = {name: {"models": ["chat"]} for name in ("web", "lab", "ops")}
+    file.add("web")
+    file.add("ops", admin=True)
+    file.add("lab")
+    file.revoke("lab")
+    ring = Keyring(fake_settings(tenants=tenants), file)
+    ring.use(fake_settings())
+    (record,) = caplog.records
+    assert "aquahost keys revoke web" in record.getMessage()
+
+
 def test_models_yaml_has_the_last_word_on_its_tenants(file: KeyFile) -> None:
     tenants = {"web": {"key": "key-of-web", "weight": 2.0, "models": ["chat", "paint"]}}
     settings = fake_settings(tenants=tenants)

@@ -20,7 +20,7 @@ from aquahost.daemon.histogram import Histogram
 from aquahost.daemon.live_prompt import LivePrompt
 from aquahost.daemon.prompt_counts import PromptCounts
 from aquahost.daemon.prompt_stream import PromptStream
-from aquahost.messages.figures import LendingFigures, Lent, PromptFigures
+from aquahost.messages.figures import LendingFigures, Lent, PromptFigures, ServingFigures
 from aquahost.messages.prompts import Accepted, FinishReason, Output, Progress, Prompt, Sampling, TextRequest, Tokens
 from aquahost.messages.wire import EngineStats, Paged
 from cli_harness import a_gpu, a_lease, a_model, a_snapshot
@@ -112,7 +112,8 @@ def everything() -> Figures:
     snapshot = a_snapshot(a_model(stats=stats, restarts=3), gpus=[a_gpu(utilisation=0.5)], leases=[a_lease()])
     counts = counted((11.0, Tokens("p", "a", [1])))
     counts.refused("chat", 429)
-    return Figures(snapshot, lending, counts.figures())
+    serving = ServingFigures(jobs={"queued": 2}, limited={"tokens": 1}, cut={"late": 3})
+    return Figures(snapshot, lending, counts.figures(), serving)
 
 
 def test_openmetrics_is_well_formed() -> None:
@@ -122,6 +123,9 @@ def test_openmetrics_is_well_formed() -> None:
     assert families["aquahost_worker_restarts"].samples[0].value == 3
     assert families["aquahost_gpu_utilisation"].samples[0].value == 0.5
     assert families["aquahost_model_busy_seconds"].samples[0].value == 2.0
+    assert families["aquahost_jobs"].samples[0].value == 2
+    assert families["aquahost_rate_limited"].samples[0].value == 1
+    assert families["aquahost_connections_cut"].samples[0].labels == {"why": "late"}
     assert all(family.documentation for family in families.values())
 
 

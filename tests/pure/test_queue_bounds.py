@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aquahost.config.settings import Settings
+from aquahost.daemon.jobs.accounts import account_of
 from aquahost.daemon.prompt_stream import PromptStream
 from aquahost.daemon.prompt_time_limit import PromptTimeLimit
 from aquahost.daemon.queue_bounds import QueueBounds, queue_bounds
@@ -88,6 +89,15 @@ async def test_a_prompt_that_takes_too_long_fails_alone() -> None:
     assert desk.events.since(0)[-1].kind is EventKind.PROMPT_FAILED
     assert desk.router.live == 1
     desk.finish(young)
+
+
+def test_jobs_take_the_time_that_others_leave_them() -> None:
+    desk = Desk()
+    paint(desk, account_of("a"))
+    paint(desk, "a")
+    desk.clock.advance(11.0)
+    desk.router.end_overdue(10.0)
+    assert [view.tenant for view in desk.router.views(desk.clock.now_s())] == [account_of("a")]
 
 
 async def test_the_time_limit_watches_by_itself_and_only_if_there_is_one() -> None:

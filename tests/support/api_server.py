@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 
 from aquahost.api.app import build_app
 from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.http_server import HttpServer
 from fake_daemon import FakeDaemon
 
 
@@ -29,6 +31,8 @@ class ApiServer:
         socket_path: Path | None = None,
         *,
         http: type[ApiHttpProtocol] = ApiHttpProtocol,
+        tls: ssl.SSLContext | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         self.daemon = daemon
         app = build_app(daemon)
@@ -42,19 +46,20 @@ class ApiServer:
             self._listeners.append(unix)
         config = uvicorn.Config(app, http=http, log_level="critical", lifespan="off", ws="none")
         config.timeout_graceful_shutdown = 1
-        self._server = uvicorn.Server(config)
+        self.server = HttpServer(config, self._listeners, tls)
+        self._new_loop = new_loop
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="api-server")
 
     def __enter__(self) -> ApiServer:
         self._thread.start()
-        wait_until(lambda: self._server.started)
+        wait_until(lambda: self.server.started)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self.server.should_exit = True
         self._thread.join()
         for listener in self._listeners:
             listener.close()
@@ -62,7 +67,7 @@ class ApiServer:
     @property
     def connections(self) -> int:
         """Connections that the server has."""
-        return len(self._server.server_state.connections)
+        return len(self.server.server_state.connections)
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the server's event loop."""
@@ -70,12 +75,12 @@ class ApiServer:
         self._loop.call_soon_threadsafe(function)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=self._new_loop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=self._listeners)
+        await self.server.serve(sockets=self._listeners)
 
 
 class _QuietServer(uvicorn.Server):

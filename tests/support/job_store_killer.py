@@ -163,7 +163,7 @@ def run_killed(folder: Path, instant: int, work: Callable[[Store, Tell], None]) 
         os.close(reading)
         kill_at(instant)
         store = Store(folder)
-        store.recover()
+        store.recover(9.0)
         work(store, lambda what, which: (os.write(writing, f"{what} {which}\n".encode()), None)[1])
         sys.setprofile(None)
         os._exit(0)
@@ -185,7 +185,7 @@ def main() -> None:
         folder = base / "jobs"
         status, told = run_killed(folder, instant, work)
         store = Store(folder)
-        store.recover()
+        store.recover(9.0)
         try:
             check(store, told)
         finally:

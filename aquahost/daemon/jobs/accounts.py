@@ -15,6 +15,11 @@ def account_of(tenant: str) -> str:
     return tenant + _SUFFIX
 
 
+def is_account(tenant: str) -> bool:
+    """Whether a tenant of the scheduler is an account for jobs: nobody waits for its prompts."""
+    return tenant.endswith(_SUFFIX)
+
+
 class AccountWeights(Mapping[str, float]):
     """The shares of tenants, and of the accounts for their jobs; lists the tenants alone."""
 
@@ -25,7 +30,7 @@ class AccountWeights(Mapping[str, float]):
         self._jobs = jobs
 
     def __getitem__(self, name: str) -> float:
-        if name in self._tenants or not name.endswith(_SUFFIX):
+        if name in self._tenants or not is_account(name):
             return self._tenants[name]
         return self._tenants.get(name.removesuffix(_SUFFIX), 1.0) * self._jobs
 

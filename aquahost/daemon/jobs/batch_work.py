@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from aquahost.daemon.jobs.store import Store
 from aquahost.daemon.jobs.store_thread import StoreThread, reason
 from aquahost.daemon.tasks import Tasks
 from aquahost.errors import StorageError
+from aquahost.log_privacy import OF_PROMPT
 from aquahost.messages.jobs import Batch, BatchError, BatchState
+
+logger = logging.getLogger(__name__)
 
 MOST_ERRORS = 100
 """Of a batch's errors, so many are told."""
@@ -122,6 +126,10 @@ class BatchWork:
                 read = await asyncio.to_thread(self._read_input, batch, path)
         except OSError as error:
             wrong = BatchError(code="unreadable_file", message=f"the input file cannot be read: {reason(error)}")
+            read = ReadBatch([], [wrong])
+        except Exception:
+            logger.exception("batch %s cannot be read", batch.id, extra=OF_PROMPT)
+            wrong = BatchError(code="internal_error", message="an internal fault; see `aquahost logs`")
             read = ReadBatch([], [wrong])
         await self._storage.insist(lambda store: self._queue(store, batch, read))
         self._wake()

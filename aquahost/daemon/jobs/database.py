@@ -34,7 +34,7 @@ CREATE TABLE jobs (
   batch_id TEXT,
   custom_id TEXT
 ) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, model, seq, tenant);
+CREATE INDEX jobs_by_tenant ON jobs (state, model, tenant, seq);
 CREATE INDEX jobs_by_batch ON jobs (batch_id, state) WHERE batch_id IS NOT NULL;
 CREATE TABLE files (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -112,6 +112,7 @@ class Database:
     def _prepare(self, path: Path) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA secure_delete = ON")  # what people asked must not outlive its row
         version: int = self.rows("PRAGMA user_version")[0][0]
         ours = self.rows("PRAGMA application_id")[0][0] == _APPLICATION_ID
         tables = self.rows("SELECT count(*) FROM sqlite_schema")[0][0]

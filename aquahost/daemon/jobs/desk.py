@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -20,14 +19,11 @@ from aquahost.daemon.jobs.names import batch_id, file_id
 from aquahost.daemon.jobs.runner import Execute, Runner
 from aquahost.daemon.jobs.store import Store
 from aquahost.daemon.jobs.store_thread import StoreThread, reason
+from aquahost.daemon.jobs.sweeper import Sweeper
 from aquahost.daemon.tasks import Tasks
 from aquahost.errors import ModelStateError, QueueFullError, StorageError, UnknownJobError
 from aquahost.messages.jobs import Batch, BatchState, JobState, JobView, StoredFile
 
-logger = logging.getLogger(__name__)
-
-SWEEP_S = 60.0
-"""How often what is over its time is removed."""
 FULL_RETRY_S = 60.0
 
 
@@ -66,12 +62,13 @@ class JobDesk:
             most_open=settings.max_queued,
             faults=faults,
         )
+        self._sweeper = Sweeper(self._storage, self._batches, settings, clock)
 
     def start(self) -> None:
         """Begin to run jobs, and go on with what an earlier daemon left."""
         self._tasks.begin(self._batches.start())
         self._tasks.begin(self._runner.run())
-        self._tasks.begin(self._sweep())
+        self._tasks.begin(self._sweeper.run())
 
     async def stop_beginning(self) -> None:
         """Begin no more jobs; those that run go on."""
@@ -101,6 +98,10 @@ class JobDesk:
     async def jobs(self, states: Collection[JobState], limit: int) -> list[JobView]:
         """The newest `limit` jobs in these states, of all tenants, oldest first."""
         return [self._noted(view) for view in await self._storage.do(lambda store: store.jobs.views(states, limit))]
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs there are, by state."""
+        return await self._storage.do(lambda store: store.jobs.counts())
 
     async def job(self, job: str) -> JobView:
         """A job of any tenant."""
@@ -138,7 +139,7 @@ class JobDesk:
         except OSError as error:
             raise StorageError(f"the file cannot be kept: {reason(error)}", retry_after_s=FULL_RETRY_S) from error
         await self._storage.do(lambda store: store.files.add(file))
-        await self._remove_surplus()
+        await self._sweeper.remove_surplus()
         return file
 
     async def file(self, tenant: str, file: str) -> StoredFile:
@@ -215,9 +216,9 @@ class JobDesk:
 
     async def batch(self, tenant: str, batch: str) -> Batch:
         """A tenant's batch, with how its requests stand."""
-        found = await self._storage.do(lambda store: _counted(store, store.batches.get(batch)))
-        if found is None or found.tenant != tenant:
-            raise UnknownJobError(f"no batch {batch[:100]!r}", code="batch_not_found")
+        found = await self._any_batch(batch)
+        if found.tenant != tenant:
+            raise _no_batch(batch)
         return found
 
     async def batches(self, tenant: str, *, after: str | None, limit: int) -> list[Batch]:
@@ -232,12 +233,22 @@ class JobDesk:
     async def cancel_batch(self, tenant: str, batch: str) -> Batch:
         """End a batch's open requests. Raises ModelStateError (409) for one that has no open ones."""
         await self.batch(tenant, batch)
+        return await self.cancel_any_batch(batch)
+
+    async def cancel_any_batch(self, batch: str) -> Batch:
+        """The same for a batch of any tenant, as the daemon's owner may."""
         if await self._batches.call_off(batch, BatchState.CANCELLED) is None:
-            state = (await self.batch(tenant, batch)).state
+            state = (await self._any_batch(batch)).state
             raise ModelStateError(f"batch {batch} cannot be cancelled, it is {state}", code="batch_has_ended")
-        return await self.batch(tenant, batch)
+        return await self._any_batch(batch)
 
     # -- pieces ------------------------------------------------------------------------------------------------
+
+    async def _any_batch(self, batch: str) -> Batch:
+        found = await self._storage.do(lambda store: _counted(store, store.batches.get(batch)))
+        if found is None:
+            raise _no_batch(batch)
+        return found
 
     def _check_room(self, store: Store, more: int) -> None:
         count = store.jobs.open_count()
@@ -261,20 +272,9 @@ class JobDesk:
             return view
         return msgspec.structs.replace(view, note=self._runner.pauses.why(view.model, view.tenant))
 
-    async def _sweep(self) -> None:
-        while True:
-            try:
-                await self._batches.expire(time.time())
-                await self._remove_surplus()
-            except StorageError as error:
-                logger.error("nothing can be removed: %s", error)
-            await asyncio.sleep(SWEEP_S)
 
-    async def _remove_surplus(self) -> None:
-        settings = self.settings
-        await self._storage.do(
-            lambda store: store.sweep(now_s=time.time(), keep_s=settings.keep_s, max_bytes=settings.max_bytes)
-        )
+def _no_batch(batch: str) -> UnknownJobError:
+    return UnknownJobError(f"no batch {batch[:100]!r}", code="batch_not_found")
 
 
 def _counted(store: Store, batch: Batch | None) -> Batch | None:

@@ -58,10 +58,10 @@ class FileTable:
     def unused(self) -> list[Kept]:
         """All files but those that batches are yet to read."""
         rows = self._database.rows(
-            "SELECT id, created_at, nbytes FROM files WHERE id NOT IN "
+            "SELECT id, tenant, created_at, nbytes FROM files WHERE id NOT IN "
             "(SELECT input_file_id FROM batches WHERE state = 'validating')"
         )
-        return [Kept("file", file, created_at, nbytes) for file, created_at, nbytes in rows]
+        return [Kept("file", file, tenant, created_at, nbytes) for file, tenant, created_at, nbytes in rows]
 
 
 class BatchTable:
@@ -118,8 +118,8 @@ class BatchTable:
     def ended(self) -> list[Kept]:
         """All that have ended. What they wrote are files, and kept as these."""
         marks = ", ".join("?" * len(_ENDED))
-        rows = self._database.rows(f"SELECT id, ended_at FROM batches WHERE state IN ({marks})", _ENDED)
-        return [Kept("batch", batch, ended_at, 0) for batch, ended_at in rows]
+        rows = self._database.rows(f"SELECT id, tenant, ended_at FROM batches WHERE state IN ({marks})", _ENDED)
+        return [Kept("batch", batch, tenant, ended_at, 0) for batch, tenant, ended_at in rows]
 
 
 def _file(row: tuple[Any, ...]) -> StoredFile:

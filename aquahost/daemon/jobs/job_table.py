@@ -19,6 +19,8 @@ _VIEW = (
     "batch_id"
 )
 _OPEN = "('queued', 'running')"
+MOST_ATTEMPTS = 20
+"""How often a job may be begun by daemons that end before it does."""
 _QUEUED_MODELS = """
 WITH RECURSIVE found (model) AS (
   SELECT min(model) FROM jobs WHERE state = 'queued'
@@ -28,6 +30,21 @@ WITH RECURSIVE found (model) AS (
 SELECT model FROM found WHERE model IS NOT NULL
 """
 """As SELECT DISTINCT, but from one model to the next by the index, past all jobs of a model at once."""
+
+
+_OLDEST_OF_TENANTS = """
+WITH RECURSIVE found (tenant) AS (
+  SELECT min(tenant) FROM jobs WHERE state = 'queued' AND model = ?1
+  UNION ALL
+  SELECT (SELECT min(tenant) FROM jobs WHERE state = 'queued' AND model = ?1 AND tenant > found.tenant)
+  FROM found WHERE tenant IS NOT NULL
+)
+SELECT tenant,
+  (SELECT min(seq) FROM jobs WHERE state = 'queued' AND model = ?1 AND tenant = found.tenant),
+  (SELECT count(*) FROM jobs WHERE state = 'running' AND model = ?1 AND tenant = found.tenant)
+FROM found WHERE tenant IS NOT NULL
+"""
+"""Of each tenant with queued jobs of a model: its oldest one, and how many of its jobs of that model run."""
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +120,21 @@ class JobTable:
         count: int = self._database.rows(f"SELECT count(*) FROM jobs WHERE state IN {_OPEN}")[0][0]
         return count
 
+    def counts(self) -> dict[str, int]:
+        """How many there are, by state."""
+        return dict(self._database.rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+
     # -- for the runner ----------------------------------------------------------------------------------------
 
-    def recover(self) -> int:
-        """Queue again what ran when the last daemon ended; returns how many."""
+    def recover(self, now_s: float) -> int:
+        """Queue again what ran when the last daemon ended; returns how many. What has been begun MOST_ATTEMPTS times
+        fails: it may be what ends the daemons."""
+        message = f"given up: it was begun {MOST_ATTEMPTS} times, and each time the daemon ended before it did"
+        error = msgspec.json.encode(ErrorDetail(message=message, status=500, code="too_many_attempts"))
+        self._database.run(
+            "UPDATE jobs SET state = 'failed', ended_at = ?, error = ? WHERE state = 'running' AND attempts >= ?",
+            (now_s, error, MOST_ATTEMPTS),
+        )
         return self._database.run("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
 
     def queued_models(self) -> list[str]:
@@ -114,17 +142,24 @@ class JobTable:
         return [name for (name,) in self._database.rows(_QUEUED_MODELS)]
 
     def claim(self, model: str, without: Collection[str], limit: int, now_s: float) -> list[Job]:
-        """Mark the oldest queued jobs of a model as running, but for those of the tenants `without`."""
+        """Mark queued jobs of a model as running: one after the other the oldest of the tenant that has the fewest
+        running, but for those of the tenants `without`."""
+        jobs: list[Job] = []
         with self._database.transaction():
-            rows = self._database.rows(
-                "SELECT id, tenant, model, endpoint, body, batch_id FROM jobs WHERE state = 'queued' AND model = ? "
-                f"AND tenant NOT IN ({_marks(without)}) ORDER BY seq LIMIT ?",
-                (model, *without, limit),
-            )
-            jobs = [Job(id=i, tenant=t, model=m, endpoint=e, body=body, batch_id=b) for i, t, m, e, body, b in rows]
-            for job in jobs:
+            while len(jobs) < limit and (job := self._next(model, without)) is not None:
                 self._move(job.id, JobState.RUNNING, "started_at = ?, attempts = attempts + 1", (now_s,))
+                jobs.append(job)
         return jobs
+
+    def _next(self, model: str, without: Collection[str]) -> Job | None:
+        rows = self._database.rows(_OLDEST_OF_TENANTS, (model,))
+        oldest = [(running, seq) for tenant, seq, running in rows if tenant not in without]
+        if not oldest:
+            return None
+        ((id_, tenant, model, endpoint, body, batch),) = self._database.rows(
+            "SELECT id, tenant, model, endpoint, body, batch_id FROM jobs WHERE seq = ?", (min(oldest)[1],)
+        )
+        return Job(id=id_, tenant=tenant, model=model, endpoint=endpoint, body=body, batch_id=batch)
 
     def requeue(self, job: str, *, refused: bool) -> bool:
         """Queue a running job again; one that was `refused` had not begun."""
@@ -191,9 +226,9 @@ class JobTable:
     def ended(self) -> list[Kept]:
         """All ended jobs but those of batches, which go with these."""
         rows = self._database.rows(
-            f"SELECT id, ended_at, result_bytes FROM jobs WHERE batch_id IS NULL AND state NOT IN {_OPEN}"
+            f"SELECT id, tenant, ended_at, result_bytes FROM jobs WHERE batch_id IS NULL AND state NOT IN {_OPEN}"
         )
-        return [Kept("job", job, ended_at, nbytes) for job, ended_at, nbytes in rows]
+        return [Kept("job", job, tenant, ended_at, nbytes) for job, tenant, ended_at, nbytes in rows]
 
     def remove(self, job: str) -> None:
         """Forget a job."""

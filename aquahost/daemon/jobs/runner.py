@@ -49,6 +49,8 @@ class Runner:
         self._ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
         self._of_model: Counter[str] = Counter()
+        self._dropped: set[str] | None = None
+        """Those dropped while jobs are being claimed, which may be among these."""
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -59,6 +61,8 @@ class Runner:
         """Stop a job that has been cancelled, if it runs."""
         if task := self._running.get(job):
             task.cancel()
+        elif self._dropped is not None:
+            self._dropped.add(job)
 
     async def run(self) -> None:
         """Begin jobs as they come, until cancelled; those that run go on."""
@@ -93,6 +97,7 @@ class Runner:
         def claim(store: Store) -> list[Job]:
             return store.jobs.claim(model, paused, most, time.time())
 
+        self._dropped = dropped = set[str]()
         claiming = asyncio.ensure_future(self._storage.do(claim))
         try:
             jobs = await asyncio.shield(claiming)
@@ -101,7 +106,11 @@ class Runner:
             with contextlib.suppress(StorageError):
                 await self._give_back(await claiming)
             raise
+        finally:
+            self._dropped = None
         for job in jobs:
+            if job.id in dropped:
+                continue
             self._of_model[model] += 1
             task = asyncio.create_task(self._run(job))
             self._running[job.id] = task

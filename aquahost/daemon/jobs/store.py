@@ -66,10 +66,10 @@ class Store:
         with self._database.transaction():
             yield
 
-    def recover(self) -> int:
+    def recover(self, now_s: float) -> int:
         """Clear up after a daemon that was killed; returns how many jobs it had running, which wait again."""
         with self.transaction():
-            interrupted = self.jobs.recover()
+            interrupted = self.jobs.recover(now_s)
         self.blobs.keep_only({*self.jobs.with_results(), *self.files.ids()})
         return interrupted
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +29,7 @@ class StoreThread:
         """Opens the store at once, as it was when the last daemon ended; raises StartError."""
         self.store = Store(folder)
         try:
-            interrupted = self.store.recover()
+            interrupted = self.store.recover(time.time())
         except (sqlite3.Error, OSError) as error:
             self.store.close()
             raise StartError(f"the jobs in {folder} cannot be used: {reason(error)}; free some disk space") from error

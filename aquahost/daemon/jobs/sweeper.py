@@ -1,0 +1,49 @@
+"""Removes what need not be kept any longer, and calls off batches whose time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from aquahost.clock import Clock
+from aquahost.config.settings import JobSettings
+from aquahost.daemon.jobs.ages import Ages
+from aquahost.daemon.jobs.batch_work import BatchWork
+from aquahost.daemon.jobs.store_thread import StoreThread
+from aquahost.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 60.0
+
+
+class Sweeper:
+    """Looks once a minute, by a clock whose jumps ahead end nothing."""
+
+    def __init__(self, storage: StoreThread, batches: BatchWork, settings: JobSettings, clock: Clock) -> None:
+        self._storage, self._batches, self._settings, self._clock = storage, batches, settings, clock
+        self._ages = Ages()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self._batches.expire(self._now_s())
+                await self.remove_surplus()
+            except StorageError as error:
+                logger.error("nothing can be removed: %s", error)
+            await asyncio.sleep(SWEEP_S)
+
+    async def remove_surplus(self) -> None:
+        """Remove what is too old, and what there is no room for. Raises StorageError."""
+        now_s, settings = self._now_s(), self._settings
+        await self._storage.do(
+            lambda store: store.sweep(now_s=now_s, keep_s=settings.keep_s, max_bytes=settings.max_bytes)
+        )
+
+    def _now_s(self) -> float:
+        now_s, jump_s = self._ages.now_s(time.time(), self._clock.now_s())
+        if jump_s:
+            logger.warning("the clock has jumped by %+.0f s; jobs, files and batches do not get older by that", jump_s)
+        return now_s
