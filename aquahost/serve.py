@@ -24,6 +24,7 @@ from aquahost.api.app import build_app
 from aquahost.api.batch_lines import BatchInput, written_line
 from aquahost.api.bounded_protocol import BoundedHttpProtocol, bounded_protocol
 from aquahost.api.connection_limits import ConnectionLimits
+from aquahost.api.http_server import HttpServers, tls_context
 from aquahost.api.job_requests import JobAnswers
 from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import SystemClock
@@ -43,7 +44,6 @@ from aquahost.daemon.signals import Signals
 from aquahost.daemon.tracing import PromptTraces
 from aquahost.daemon.wall_time import utc_now
 from aquahost.errors import StartError
-from aquahost.http_server import HttpServers, tls_context
 from aquahost.keys.key_file import KeyFile
 from aquahost.keys.keyring import Keyring
 from aquahost.keys.last_used import LastUsed

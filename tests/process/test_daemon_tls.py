@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aquahost.api.http_server import tls_context
 from aquahost.errors import StartError
-from aquahost.http_server import tls_context
 from certificates import make_certificate
 from daemon_fixtures import served_daemon, toy, wait_until
 

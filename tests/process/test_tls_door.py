@@ -20,7 +20,7 @@ import uvloop
 from api_server import ApiServer, wait_until
 from aquahost.api.bounded_protocol import BoundedHttpProtocol, bounded_protocol
 from aquahost.api.connection_limits import DOORWAY, ConnectionLimits
-from aquahost.http_server import tls_context
+from aquahost.api.http_server import tls_context
 from aquahost.messages.prompts import Request
 from certificates import make_certificate
 from fake_daemon import FakeDaemon, FakeStream, fake_settings

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from aquahost.api.app import build_app
 from aquahost.api.http_protocol import ApiHttpProtocol
-from aquahost.http_server import HttpServer
+from aquahost.api.http_server import HttpServer
 from fake_daemon import FakeDaemon
 
 
