@@ -9,6 +9,8 @@ from typing import NamedTuple
 from aquahost.config.settings import Policy
 from aquahost.scheduling.virtual_time import Rank, VirtualTime
 
+MOST_PASSES = 2
+"""Rounds of all places for which a prompt that has begun lets others of its tenant pass."""
 PACE_SHARE = 0.1
 """Weight of the newest step in the mean step time."""
 
@@ -21,6 +23,8 @@ class _Live:
     level: int
     steps_left: int | None
     last_turn: int = 0
+    passed: int = 0
+    """Steps of others of its tenant since its own last one, once it has begun."""
 
 
 class Wait(NamedTuple):
@@ -40,7 +44,9 @@ class StepTurns:
 
     - fcfs: they begin as they came; those begun take steps in turn.
     - fair: the next step is the tenant's that has had least device time by weight. Of its prompts one that can begin
-      does so first, since a first sign of life should come soon; else it is the prompt's that has had least.
+      does so first, since a first sign of life should come soon; else it is the prompt's that has had least. But one
+      that others have passed for MOST_PASSES rounds goes before all of these: a crowd of shorter ones that comes and
+      goes must not keep it from its end.
     - priority: as fair, but prompts of a smaller number go before all others.
 
     No tenant is kept out by another's prompts: a place that comes free is for a tenant that has none before all
@@ -145,7 +151,10 @@ class StepTurns:
             self._places[live.tenant] += 1
             self._next = None
         self._turns += 1
-        self._live[chosen].last_turn = self._turns
+        taken = self._live[chosen]
+        for live in self._begun.values():
+            live.passed += live.tenant == taken.tenant
+        taken.last_turn, taken.passed = self._turns, 0
         return chosen
 
     def served(self, prompt_id: str, service_s: float, steps_left: int | None = None) -> None:
@@ -164,7 +173,8 @@ class StepTurns:
             return has_begun, live.last_turn
         rank = self._fair.rank(prompt_id)
         left = float("inf") if live.steps_left is None else live.steps_left
-        return rank.level, rank.tenant_time, has_begun, left if hurry else 0, rank.prompt_time, rank.arrival
+        in_time = hurry or live.passed < MOST_PASSES * self._max_begun
+        return rank.level, rank.tenant_time, in_time, has_begun, left if hurry else 0, rank.prompt_time, rank.arrival
 
     def _class_of(self, prompt_id: str) -> tuple[int, bool]:
         """What comes before fairness when a place is free: the level, and whether its tenant has a place already."""

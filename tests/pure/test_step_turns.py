@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquahost.config.settings import Policy
-from aquahost.scheduling.step_turns import StepTurns, Wait
+from aquahost.scheduling.step_turns import MOST_PASSES, StepTurns, Wait
 
 FAIR_POLICIES = [Policy.FAIR, Policy.PRIORITY]
 
@@ -319,6 +319,55 @@ def test_tenants_share_by_weight_however_many_prompts_they_send(
         had[int(prompt_id.split(".")[0])] += costs[step % len(costs)]
     normal = [had[tenant] / weights[tenant] for tenant in had]
     assert max(normal) - min(normal) <= max(costs) + 1e-6
+
+
+@pytest.mark.parametrize("policy", FAIR_POLICIES)
+def test_a_crowd_of_shorter_prompts_does_not_keep_a_longer_one_from_its_end(policy: Policy) -> None:
+    turns = StepTurns(policy, 4)
+    left = {"long": 16} | {f"short{number}": 12 for number in range(5)}
+    for prompt_id, steps in left.items():
+        turns.add(prompt_id, "t", steps=steps)
+    for number in range(1000):
+        taken = turns.take()
+        assert taken is not None
+        left[taken] -= 1
+        turns.served(taken, 1.0, left[taken])
+        if not left[taken]:
+            turns.remove(taken)
+            if taken == "long":
+                break
+            turns.add(f"more{number}", "t", steps=12)
+            left[f"more{number}"] = 12
+    assert not left["long"]
+
+
+@given(
+    policy=st.sampled_from(FAIR_POLICIES),
+    max_begun=st.integers(1, 5),
+    lengths=st.lists(st.integers(1, 20), min_size=30, max_size=60),
+    crowd=st.integers(1, 10),
+)
+def test_whoever_has_begun_has_its_turn_again_within_some_rounds_of_places(
+    policy: Policy, max_begun: int, lengths: list[int], crowd: int
+) -> None:
+    turns = StepTurns(policy, max_begun)
+    left: dict[str, int] = {}
+    last_turn: dict[str, int] = {}
+    coming = [(str(number), steps) for number, steps in enumerate(lengths)]
+    for turn in range(sum(lengths)):
+        while coming and len(left) < crowd:
+            prompt_id, steps = coming.pop()
+            left[prompt_id] = steps
+            turns.add(prompt_id, "t", steps=steps)
+        taken = turns.take()
+        assert taken is not None
+        turns.served(taken, 1.0, left[taken] - 1)
+        last_turn[taken] = turn
+        left[taken] -= 1
+        if not left[taken]:
+            turns.remove(taken)
+            del left[taken], last_turn[taken]
+        assert all(turn - last <= (MOST_PASSES + 1) * max_begun for last in last_turn.values())
 
 
 @given(policy=st.sampled_from(FAIR_POLICIES), crowd=st.integers(4, 20), steps=st.integers(2, 30))
