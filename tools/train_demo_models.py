@@ -1,48 +1,109 @@
 """Trains the demo models from a seed, on data that this script makes, and says how well they do.
 
-python tools/train_demo_models.py chat --out aquahost/demo/weights
+python tools/train_demo_models.py chat paint sing
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from demo_training import chat_training
+from demo_training import chat_training, paint_training, sing_training
+from demo_training.schedule import Told
+
+Bar = Callable[[str, int], Told]
+"""Begins a progress bar of so many steps."""
 
 
 def main() -> None:
-    """Train what was named."""
+    """Train what was named, and measure it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=["chat"])
+    parser.add_argument("models", nargs="+", choices=sorted(_MODELS), metavar="MODEL", help=", ".join(sorted(_MODELS)))
     parser.add_argument("--out", type=Path, default=Path("aquahost/demo/weights"), help="folder of the models' folders")
-    parser.add_argument("--steps", type=int, help="optimizer steps; the default is what the shipped model has")
-    parser.add_argument("--only-check", action="store_true", help="measure the model that is there")
+    parser.add_argument("--effort", type=float, default=1.0, help="share of the steps that the shipped models had")
+    parser.add_argument("--only-check", action="store_true", help="measure the models that are there")
     given = parser.parse_args()
-    folder = given.out / given.model
-    if not given.only_check:
-        _train_chat(folder, given.steps or chat_training.STEPS)
-    figures = chat_training.evaluate(folder)
     console = Console(markup=False, highlight=False)
-    console.print(f"{figures.parameters:,} parameters; perplexity {figures.perplexity:.3f} on conversations not seen")
-    console.print(f"{figures.passed} of {figures.checked} prompts answered as asked")
-    for asked, came in figures.failures:
-        console.print(f"  {asked!r} -> {came!r}")
+    for name in given.models:
+        train, check = _MODELS[name]
+        folder = given.out / name
+        if not given.only_check:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+                train(folder, given.effort, _bars(progress))
+        for line in check(folder):
+            console.print(f"{name}: {line}")
 
 
-def _train_chat(folder: Path, steps: int) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn()) as bar:
-        task = bar.add_task("chat", total=steps)
+def _bars(progress: Progress) -> Bar:
+    def begin(what: str, steps: int) -> Told:
+        task = progress.add_task(what, total=steps)
 
         def told(step: int, loss: float) -> None:
-            bar.update(task, completed=step, description=f"chat, loss {loss:.3f}")
+            progress.update(task, completed=step, description=f"{what}, loss {loss:.3f}")
 
-        chat_training.train(folder, steps=steps, told=told)
+        return told
 
+    return begin
+
+
+def _train_chat(folder: Path, effort: float, begin: Bar) -> None:
+    steps = round(effort * chat_training.STEPS)
+    chat_training.train(folder, steps=steps, told=begin("chat", steps))
+
+
+def _check_chat(folder: Path) -> list[str]:
+    figures = chat_training.evaluate(folder)
+    return [
+        f"{figures.parameters:,} parameters; perplexity {figures.perplexity:.3f} on conversations not seen",
+        f"{figures.passed} of {figures.checked} prompts answered as asked",
+        *(f"not: {asked!r} -> {came!r}" for asked, came in figures.failures),
+    ]
+
+
+def _train_paint(folder: Path, effort: float, begin: Bar) -> None:
+    tokenizer = paint_training.new_tokenizer()
+    steps = round(effort * paint_training.VAE_STEPS)
+    vae = paint_training.train_vae(steps=steps, told=begin("paint, autoencoder", steps))
+    steps = round(effort * paint_training.STEPS)
+    paint_training.save(paint_training.train(vae, tokenizer, steps=steps, told=begin("paint", steps)), folder)
+
+
+def _check_paint(folder: Path) -> list[str]:
+    figures = paint_training.evaluate(folder)
+    return _told_of(figures.parameters, figures.passed, figures.checked, figures.failures)
+
+
+def _train_sing(folder: Path, effort: float, begin: Bar) -> None:
+    tokenizer, model = sing_training.new_model()
+    steps = round(effort * sing_training.CODEC_STEPS)
+    sing_training.train_codec(model, steps=steps, told=begin("sing, codec", steps))
+    steps = round(effort * sing_training.STEPS)
+    sing_training.train(model, tokenizer, steps=steps, told=begin("sing", steps))
+    sing_training.save(model, tokenizer, folder)
+
+
+def _check_sing(folder: Path) -> list[str]:
+    figures = sing_training.evaluate(folder)
+    return _told_of(figures.parameters, figures.passed, figures.checked, figures.failures)
+
+
+def _told_of(parameters: int, passed: int, checked: int, failures: list[str]) -> list[str]:
+    return [
+        f"{parameters:,} parameters; {passed} of {checked} prompts not seen in training made what they asked for",
+        *(f"not: {asked}" for asked in failures),
+    ]
+
+
+_MODELS: dict[str, tuple[Callable[[Path, float, Bar], None], Callable[[Path], list[str]]]] = {
+    "chat": (_train_chat, _check_chat),
+    "paint": (_train_paint, _check_paint),
+    "sing": (_train_sing, _check_sing),
+}
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aquahost.demo.models import CHAT_TEMPLATE, chat_model
+from demo_training import bpe
 from demo_training.chat_data import Check, Turn, checks, conversations
+from demo_training.schedule import Told, descend
 
 SEED = 1
 HELD_OUT_SEED = 1_000_003
@@ -23,7 +25,6 @@ BATCH_ROWS = 16
 STEPS = 2500
 _TOKENIZER_CONVERSATIONS = 4000
 _RATE = 2e-3
-_WARM_STEPS = 100
 _LONGEST_REPLY = 220
 _IGNORED = -100
 
@@ -42,47 +43,31 @@ class ChatFigures:
 
 
 def make_tokenizer() -> Any:
-    """A byte-level BPE learned from the conversations, each digit a token of its own; it can spell any text."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<|im_end|>", "<|endoftext|>", "<|im_start|>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
+    """A byte-level BPE learned from the conversations."""
     talks = itertools.islice(conversations(SEED), _TOKENIZER_CONVERSATIONS)
-    tokenizer.train_from_iterator((turn["content"] for talk in talks for turn in talk), trainer)
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    made = bpe.byte_level(
+        (turn["content"] for talk in talks for turn in talk),
+        vocabulary=VOCABULARY,
+        special={"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+        extra=("<|im_start|>",),
+    )
     made.chat_template = CHAT_TEMPLATE
     made.model_max_length = 2048
     return made
 
 
-def train(folder: Path, *, steps: int, told: Callable[[int, float], None]) -> None:
-    """Make the model in `folder`; the same for a number of steps, on one kind of machine. `told` gets each step and its
-    loss."""
+def train(folder: Path, *, steps: int, told: Told) -> None:
+    """Make the model in `folder`; the same for a number of steps, on one kind of machine."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer()
     model = chat_model(tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
     for step, (ids, labels) in enumerate(itertools.islice(_batches(tokenizer, SEED), steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(step, steps)
         loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        told(step + 1, float(loss.detach()))
+        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
     model.to(device="cpu", dtype=torch.float16).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -116,14 +101,6 @@ def reply(model: Any, tokenizer: Any, turns: list[Turn]) -> tuple[str, bool]:
 
 def _ok(check: Check, text: str, ended: bool) -> bool:
     return ended and check.passes(text)
-
-
-def _rate(step: int, steps: int) -> float:
-    """Warms up in a line, then falls as a cosine to a tenth."""
-    if step < _WARM_STEPS:
-        return _RATE * (step + 1) / _WARM_STEPS
-    done = (step - _WARM_STEPS) / max(1, steps - _WARM_STEPS)
-    return _RATE * (0.55 + 0.45 * math.cos(math.pi * done))
 
 
 def _batches(tokenizer: Any, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

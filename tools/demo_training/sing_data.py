@@ -1,6 +1,6 @@
 """What the sound demo learns from: prompts, and the tokens and pitches of the sounds that they ask for.
 
-Sound comes in frames of 0.2 s, in which three voices each play one token: silence, a steady tone, or one fifth of a second of
+Sound comes in frames of 0.2 s, in which three voices each play one token: silence, a steady tone, or 0.2 s of
 a plucked note. Tones lie on a grid of 5 Hz, so that each frame holds whole periods and frames join without a click.
 """
 
@@ -17,8 +17,10 @@ RATE_HZ = 8000
 FRAME_SAMPLES = 1600
 FRAMES_PER_S = 5
 VOICES = 3
-FRAMES = 20
-"""Of a whole sound."""
+FRAMES = 40
+"""Of a sound as long as the model can make one."""
+CHECKED_FRAMES = 20
+"""Of a sound of usual length."""
 
 GRID_HZ = 5
 LOWEST_HZ, HIGHEST_HZ = 200, 1050
@@ -105,7 +107,14 @@ def sounds(seed: int, *, held_out: bool = False) -> Iterator[Sound]:
 def _tone(chance: Random) -> tuple[str, Sound]:
     hz = chance.randint(LOWEST_HZ + 20, HIGHEST_HZ - 10)
     words = chance.choice(
-        ("a {} hertz tone", "a tone of {} hertz", "a {} Hz tone", "{} hertz", "a steady tone at {} hertz", "a {} hertz sine")
+        (
+            "a {} hertz tone",
+            "a tone of {} hertz",
+            "a {} Hz tone",
+            "{} hertz",
+            "a steady tone at {} hertz",
+            "a {} hertz sine",
+        )
     )
     return f"tone {hz}", _held(words.format(hz), [float(hz)])
 
@@ -157,7 +166,7 @@ def _held(prompt: str, pitches_hz: list[float]) -> Sound:
     codes = np.full((FRAMES, VOICES), SILENCE, dtype=np.int64)
     for voice, hz in enumerate(pitches_hz):
         codes[:, voice] = steady(hz)
-    return Sound(prompt, codes, (Span(0.0, FRAMES / FRAMES_PER_S, tuple(pitches_hz)),))
+    return Sound(prompt, codes, (Span(0.0, CHECKED_FRAMES / FRAMES_PER_S, tuple(pitches_hz)),))
 
 
 def _plucked(prompt: str, notes: list[int]) -> Sound:

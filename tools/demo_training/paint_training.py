@@ -1,0 +1,156 @@
+"""Trains the image model: first the autoencoder, then text encoder and UNet on its latents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from torch.nn import functional
+
+from demo_training import bpe
+from demo_training.paint_check import shows
+from demo_training.paint_data import Scene, draw, scenes
+from demo_training.paint_model import NOISE, autoencoder, pipeline, text_encoder, unet
+from demo_training.schedule import Told, descend
+
+SEED = 1
+VAE_STEPS = 2500
+STEPS = 7000
+PICTURES = 20_000
+SAMPLING_STEPS = 20
+GUIDANCE = 3.0
+_VOCABULARY = 700
+_TEXT_TOKENS = 32
+_VAE_ROWS, _ROWS = 24, 64
+_VAE_RATE, _RATE = 2e-3, 1e-3
+_KEPT = 0.998
+"""Of the mean weights, which are the ones that are shipped, with each step."""
+_UNASKED = 0.1
+"""Of the pictures are learned without their words, for guidance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintFigures:
+    """How a trained model does on scenes that no training has seen."""
+
+    parameters: int
+    passed: int
+    checked: int
+    failures: list[str]
+
+
+def new_tokenizer() -> Any:
+    """Learned from the words for scenes."""
+    prompts = [scene.prompt for scene in itertools.islice(scenes(SEED), 2000)]
+    return bpe.clip(prompts, vocabulary=_VOCABULARY, max_tokens=_TEXT_TOKENS)
+
+
+def train_vae(*, steps: int, told: Told) -> Any:
+    """The autoencoder, whose latents have a spread of one once they are scaled."""
+    torch.manual_seed(SEED)
+    vae = autoencoder().train()
+    parameters = list(vae.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=_VAE_RATE, weight_decay=0.0)
+    for step, (_, images) in enumerate(itertools.islice(_pictures(SEED, _VAE_ROWS), steps)):
+        spread = vae.encode(images).latent_dist
+        restored = vae.decode(spread.sample()).sample
+        loss = (
+            functional.l1_loss(restored, images)
+            + functional.mse_loss(restored, images)
+            + 1e-4 * spread.kl().mean() / 64
+        )
+        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_VAE_RATE))
+    vae.eval()
+    _, images = next(_pictures(SEED + 1, 256))
+    with torch.inference_mode():
+        vae.register_to_config(scaling_factor=1 / float(vae.encode(images).latent_dist.sample().std()))
+    return vae
+
+
+def train(vae: Any, tokenizer: Any, *, steps: int, told: Told) -> Any:
+    """The pipeline, once text encoder and UNet know which noise belongs to which words."""
+    torch.manual_seed(SEED)
+    text, noise = text_encoder(tokenizer).train(), unet().train()
+    both = torch.nn.ModuleList([text, noise])
+    mean = deepcopy(both).eval()
+    schedule = DDPMScheduler(**NOISE)
+    latents, words = _dataset(vae, tokenizer)
+    unasked = _tokens(tokenizer, [""])
+    parameters = list(both.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=0.01)
+    for step in range(steps):
+        chosen = torch.randint(len(latents), (_ROWS,))
+        ids = torch.where(torch.rand(_ROWS, 1) < _UNASKED, unasked, words[chosen])
+        clean = latents[chosen]
+        added, at = torch.randn_like(clean), torch.randint(len(schedule), (_ROWS,))
+        noisy = schedule.add_noise(clean, added, at)
+        told_noise = noise(noisy, at, encoder_hidden_states=text(ids).last_hidden_state).sample
+        loss = functional.mse_loss(told_noise, added)
+        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
+        kept = min(_KEPT, step / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(mean.parameters(), parameters, strict=True):
+                slow.lerp_(fast, 1 - kept)
+    return pipeline(tokenizer, mean[0], vae, mean[1])
+
+
+def save(trained: Any, folder: Path) -> None:
+    """Write the pipeline, weights in half precision."""
+    trained.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+def evaluate(folder: Path, *, count: int = 50) -> PaintFigures:
+    """Ask for scenes that training has never asked for."""
+    trained = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    trained.set_progress_bar_config(disable=True)
+    asked = list(itertools.islice(scenes(SEED + 1, held_out=True), count))
+    failures = [scene.prompt for number, scene in enumerate(asked) if not shows(paint(trained, scene, number), scene)]
+    parts = trained.text_encoder, trained.unet, trained.vae
+    parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    return PaintFigures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
+
+
+def paint(trained: Any, scene: Scene, seed: int) -> Any:
+    """A picture of the scene."""
+    made = trained(
+        scene.prompt,
+        num_inference_steps=SAMPLING_STEPS,
+        guidance_scale=GUIDANCE,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="np",
+    )
+    return made.images[0]
+
+
+def _dataset(vae: Any, tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents and words of many scenes."""
+    latents, words = [], []
+    with torch.inference_mode():
+        for asked, images in itertools.islice(_pictures(SEED, 200), PICTURES // 200):
+            latents.append(vae.encode(images).latent_dist.sample() * vae.config.scaling_factor)
+            words.append(_tokens(tokenizer, [scene.prompt for scene in asked]))
+    return torch.cat(latents).clone(), torch.cat(words)
+
+
+def _tokens(tokenizer: Any, prompts: Sequence[str]) -> torch.Tensor:
+    ids: torch.Tensor = tokenizer(
+        list(prompts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    )["input_ids"]
+    return ids
+
+
+def _pictures(seed: int, rows: int) -> Iterator[tuple[list[Scene], torch.Tensor]]:
+    """Batches of scenes and their pictures, from -1 to 1."""
+    stream, chance = scenes(seed), Random(seed)
+    while True:
+        asked = list(itertools.islice(stream, rows))
+        images = np.stack([draw(scene, chance) for scene in asked])
+        yield asked, torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1

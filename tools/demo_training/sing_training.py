@@ -1,0 +1,162 @@
+"""Trains the sound model: first the codec that plays tokens, then the language model that writes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+from demo_training import bpe
+from demo_training.schedule import Told, descend
+from demo_training.sing_check import has_pitches
+from demo_training.sing_data import (
+    CHECKED_FRAMES,
+    FRAMES,
+    NOTES,
+    RATE_HZ,
+    SILENCE,
+    TONES,
+    VOICES,
+    plucked,
+    sounds,
+    waves,
+)
+from demo_training.sing_model import CODEBOOK, sing_model
+
+SEED = 1
+CODEC_STEPS = 6000
+STEPS = 6000
+_VOCABULARY = 512
+_CODEC_ROWS, _CODEC_FRAMES = 12, 12
+_ROWS = 64
+_CODEC_RATE, _RATE = 3e-3, 1.5e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingFigures:
+    """How a trained model does on prompts that no training has seen."""
+
+    parameters: int
+    passed: int
+    checked: int
+    failures: list[str]
+
+
+def new_model() -> tuple[Any, Any]:
+    """The tokenizer, learned from prompts, and the untrained model."""
+    torch.manual_seed(SEED)
+    prompts = (sound.prompt for sound in itertools.islice(sounds(SEED), 5000))
+    tokenizer = bpe.byte_level(
+        prompts, vocabulary=_VOCABULARY, special={"eos_token": "</s>", "pad_token": "<pad>"}, ends=True
+    )
+    tokenizer.model_max_length = 128
+    return tokenizer, sing_model(tokenizer)
+
+
+def train_codec(model: Any, *, steps: int, told: Told) -> None:
+    """Have the codec's decoder play the sum of its tokens' embeddings as the sum of their sounds."""
+    torch.manual_seed(SEED)
+    codec = model.audio_encoder.train()
+    table = torch.nn.Parameter(torch.randn(CODEBOOK, codec.config.hidden_size))
+    sound_of = torch.zeros(CODEBOOK, waves().shape[1])
+    sound_of[: waves().shape[0]] = torch.from_numpy(waves())
+    parameters = [table, *codec.decoder.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=_CODEC_RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    for step, codes in enumerate(itertools.islice(_codes(Random(SEED)), steps)):
+        wanted = sound_of[codes].sum(2).flatten(1)
+        played = codec.decoder(table[codes].sum(2).transpose(1, 2)).squeeze(1)
+        loss = functional.l1_loss(played, wanted) + 10 * functional.mse_loss(played, wanted) + _spectral(played, wanted)
+        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_CODEC_RATE))
+    for layer in codec.quantizer.layers:
+        layer.codebook.embed.copy_(table.detach())
+
+
+def train(model: Any, tokenizer: Any, *, steps: int, told: Told) -> None:
+    """Have the language model write the tokens that a prompt asks for."""
+    torch.manual_seed(SEED)
+    model.train()
+    parameters = [*model.text_encoder.parameters(), *model.decoder.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    stream = sounds(SEED)
+    for step in range(steps):
+        rows = list(itertools.islice(stream, _ROWS))
+        inputs = tokenizer([row.prompt for row in rows], return_tensors="pt", padding=True)
+        labels = torch.stack([_delayed(torch.from_numpy(row.codes)) for row in rows])
+        before = functional.pad(labels[:, :-1], (0, 0, 1, 0), value=CODEBOOK).transpose(1, 2).flatten(0, 1)
+        loss = model(**inputs, decoder_input_ids=before, labels=labels).loss
+        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write both, weights in half precision."""
+    model.to(torch.float16).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def evaluate(folder: Path, *, count: int = 30) -> SingFigures:
+    """Ask for sounds that training has never asked for."""
+    torch.manual_seed(SEED)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    asked = list(itertools.islice(sounds(SEED + 1, held_out=True), count))
+    failures = []
+    for sound in asked:
+        with torch.inference_mode():
+            played = model.generate(
+                **tokenizer([sound.prompt], return_tensors="pt"), max_new_tokens=CHECKED_FRAMES + VOICES - 1
+            )
+        if not has_pitches(played[0, 0].numpy(), RATE_HZ, sound.spans):
+            failures.append(sound.prompt)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return SingFigures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
+
+
+def _codes(chance: Random) -> Iterator[torch.Tensor]:
+    """Batches of random sounds: up to three voices, held and plucked, that change now and then."""
+    while True:
+        batch = torch.full((_CODEC_ROWS, _CODEC_FRAMES, VOICES), SILENCE)
+        for row in batch:
+            for voice in range(chance.randint(1, VOICES)):
+                at = 0
+                while at < _CODEC_FRAMES:
+                    length = chance.choice((2, 3, _CODEC_FRAMES, _CODEC_FRAMES))
+                    tokens = _phrase(chance, length)[: _CODEC_FRAMES - at]
+                    row[at : at + len(tokens), voice] = torch.tensor(tokens)
+                    at += length
+        yield batch
+
+
+def _phrase(chance: Random, length: int) -> list[int]:
+    kind = chance.random()
+    if kind < 0.05:
+        return [SILENCE] * length
+    if kind < 0.5:
+        return [1 + chance.randrange(TONES)] * length
+    note = chance.randrange(NOTES)
+    return [plucked(note, age) for age in range(length)]
+
+
+def _delayed(codes: torch.Tensor) -> torch.Tensor:
+    """The codes as MusicGen writes them: each voice one token behind the one before it."""
+    labels = torch.full((FRAMES + VOICES - 1, VOICES), CODEBOOK)
+    for voice in range(VOICES):
+        labels[voice : voice + FRAMES, voice] = codes[:, voice]
+    return labels
+
+
+def _spectral(played: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    losses = []
+    for size in (256, 1024):
+        window = torch.hann_window(size)
+        one, other = (
+            torch.stft(sound, size, size // 2, window=window, return_complex=True).abs() for sound in (played, wanted)
+        )
+        losses.append(functional.l1_loss(one, other) / size**0.5)
+    return torch.stack(losses).sum()
