@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aquahost.demo.models import CHAT_TEMPLATE, chat_model
 from demo_training import bpe
-from demo_training.chat_data import Check, Turn, checks, conversations
+from demo_training.chat_data import Turn, checks, conversations
 from demo_training.schedule import Told, descend
 
 SEED = 1
@@ -75,12 +75,12 @@ def train(folder: Path, *, steps: int, told: Told) -> None:
 
 def evaluate(folder: Path, *, count: int = 50, talks: int = 200) -> ChatFigures:
     """The figures of a trained model: greedy replies to `count` prompts, perplexity over `talks` conversations."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     asked = checks(count, HELD_OUT_SEED)
-    replies = [reply(model, tokenizer, [{"role": "user", "content": one.asked}]) for one in asked]
+    came = replies(model, tokenizer, [[{"role": "user", "content": one.asked}] for one in asked])
     failures = [
-        (one.asked, text) for one, (text, ended) in zip(asked, replies, strict=True) if not _ok(one, text, ended)
+        (one.asked, text) for one, (text, ended) in zip(asked, came, strict=True) if not (ended and one.passes(text))
     ]
     return ChatFigures(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -91,16 +91,16 @@ def evaluate(folder: Path, *, count: int = 50, talks: int = 200) -> ChatFigures:
     )
 
 
-def reply(model: Any, tokenizer: Any, turns: list[Turn]) -> tuple[str, bool]:
-    """The greedy reply, and whether it ended by itself."""
-    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+def replies(model: Any, tokenizer: Any, talks: list[list[Turn]]) -> list[tuple[str, bool]]:
+    """The greedy reply to each, and whether it ended by itself; the tokenizer pads on the left."""
+    ids = tokenizer.apply_chat_template(
+        talks, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True
+    )
     with torch.inference_mode():
-        out = model.generate(**ids, do_sample=False, max_new_tokens=_LONGEST_REPLY)[0, ids["input_ids"].shape[1] :]
-    return tokenizer.decode(out, skip_special_tokens=True), int(out[-1]) == tokenizer.eos_token_id
-
-
-def _ok(check: Check, text: str, ended: bool) -> bool:
-    return ended and check.passes(text)
+        rows = model.generate(**ids, do_sample=False, max_new_tokens=_LONGEST_REPLY)[:, ids["input_ids"].shape[1] :]
+    return [
+        (tokenizer.decode(row, skip_special_tokens=True), bool((row == tokenizer.eos_token_id).any())) for row in rows
+    ]
 
 
 def _batches(tokenizer: Any, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
