@@ -14,10 +14,8 @@ from aquahost.errors import RequestError
 from aquahost.keys.keyring import Holder, Keyring
 
 _PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
-
-"""Whoever asks where no keys are needed, and the daemon's own user on the Unix socket."""
 ANYONE = Holder(tenant=DEFAULT_TENANT)
-"""The same, who may use every model."""
+"""Whoever asks where no keys are needed, and the daemon's own user on the Unix socket; may use every model."""
 
 
 def on_unix_socket(scope: Scope) -> bool:

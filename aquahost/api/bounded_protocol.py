@@ -21,6 +21,7 @@ from aquahost.api.connection_limits import (
     no_room,
 )
 from aquahost.api.http_protocol import ApiHttpProtocol
+from aquahost.api.reply_pieces import PIECE_BYTES
 
 
 class BoundedHttpProtocol(ApiHttpProtocol):
@@ -68,6 +69,9 @@ class BoundedHttpProtocol(ApiHttpProtocol):
         """Take a client in, or tell it that there is no room."""
         super().connection_made(transport)
         self._is_owners = transport.get_extra_info("socket").family == socket.AF_UNIX
+        if transport.get_extra_info("sslcontext") is not None:
+            # Of what is in the buffers of TLS, and below them, nobody can tell how much has been read.
+            transport.set_write_buffer_limits(high=PIECE_BYTES)
         if self._is_owners or len(self.connections) <= self.limits.max_connections:
             self._await_request()
         else:
@@ -159,8 +163,7 @@ class BoundedHttpProtocol(ApiHttpProtocol):
         if self.loop.time() < due_s:
             self._request_timer = self.loop.call_at(due_s, self._look_at_request)
         else:
-            if self._in_message:
-                self.cut[Cut.LATE] += 1
+            self.cut[Cut.LATE] += 1
             self._end_with(late_request(self.limits.request_timeout_s) if self._in_message else b"")
 
     def _stop_request_timer(self) -> None:
@@ -219,6 +222,6 @@ def bounded_protocol(limits_of_connections: ConnectionLimits) -> type[BoundedHtt
 
     class Protocol(BoundedHttpProtocol):
         limits = limits_of_connections
-        cut: ClassVar[Counter[str]] = Counter()
+        cut: ClassVar[Counter[str]] = Counter({why.value: 0 for why in Cut})
 
     return Protocol

@@ -11,7 +11,8 @@ from aquahost.config.settings import HostSettings
 from aquahost.errors import RequestError
 
 LEAST_BYTES_PER_S = 500
-"""A request's body that comes slower, and a reply that is read slower, is not waited for."""
+"""A request's body that comes slower, and a reply that is read slower, is not waited for. Over TLS a reply has to be
+read about four times as fast: progress shows there in steps of up to 100 KiB."""
 MOST_PLAIN_BYTES = 64 * 1024
 """Most bytes of a request in a row that are not its body: its head, trailers, or chunks' extensions."""
 DOORWAY = 128
@@ -26,7 +27,7 @@ class Cut(StrEnum):
 
     NO_ROOM = "no_room"
     LATE = "late"
-    """Its handshake or its request did not come in time."""
+    """Its handshake or its request did not come in time, or nothing at all came."""
     LONG_HEAD = "long_head"
     UNREAD = "unread"
 

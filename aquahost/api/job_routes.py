@@ -68,11 +68,6 @@ def add_job_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
         front.gate.require_control(request.scope)
         return json_response(await desk.cancel(job_id))
 
-    async def cancel_batch(request: Request, batch_id: str) -> Response:
-        """End a batch of whatever tenant. 409 for one that has ended."""
-        front.gate.require_control(request.scope)
-        return json_response(batch_object(await desk.cancel_any_batch(batch_id)))
-
     listed, one = reply_of(JobList), reply_of(JobView)
     created: dict[int | str, dict[str, Any]] = {201: one[200]}
     any_result: dict[int | str, dict[str, Any]] = {200: {"description": "The result."}}
@@ -82,7 +77,6 @@ def add_job_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
         ("GET", "/control/jobs/{job_id}", job, one),
         ("GET", "/control/jobs/{job_id}/result", result, any_result),
         ("POST", "/control/jobs/{job_id}/cancel", cancel, one),
-        ("POST", "/control/batches/{batch_id}/cancel", cancel_batch, reply_of(BatchObject)),
     ):
         app.add_api_route(
             path,
@@ -95,3 +89,21 @@ def add_job_routes(app: FastAPI, front: Front, desk: JobDesk) -> None:
             responses=responses,
             openapi_extra=body_of(JobBody) if handler is submit else None,
         )
+    _add_cancelling_of_batches(app, front, desk)
+
+
+def _add_cancelling_of_batches(app: FastAPI, front: Front, desk: JobDesk) -> None:
+    async def cancel_batch(request: Request, batch_id: str) -> Response:
+        """End a batch of whatever tenant. 409 for one that has ended."""
+        front.gate.require_control(request.scope)
+        return json_response(batch_object(await desk.cancel_any_batch(batch_id)))
+
+    app.add_api_route(
+        "/control/batches/{batch_id}/cancel",
+        cancel_batch,
+        methods=["POST"],
+        tags=["Control"],
+        response_class=Response,
+        response_model=None,
+        responses=reply_of(BatchObject),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import cast
 
@@ -17,14 +18,17 @@ from aquahost.daemon.jobs.desk import JobDesk
 from aquahost.errors import StorageError
 from aquahost.messages.figures import ServingFigures
 
+COUNTING_S = 1.0
+"""How long jobs may take to be counted."""
+
 
 def add_metrics_route(app: FastAPI, front: Front, desk: JobDesk | None, cut: Mapping[str, int]) -> None:
     """Add the route to `app`. On this machine it needs no key; from elsewhere a tenant's or the admin's."""
 
     async def jobs() -> dict[str, int]:
         try:
-            return await desk.counts() if desk is not None else {}
-        except StorageError:  # the disk's trouble must not hide all other figures
+            return await asyncio.wait_for(desk.counts(), COUNTING_S) if desk is not None else {}
+        except (StorageError, TimeoutError):  # the disk's trouble must not hide all other figures
             return {}
 
     async def metrics(request: Request) -> Response:

@@ -102,7 +102,7 @@ class RateLimits:
 
     def __init__(self, tenants: Mapping[str, TenantSettings], clock: Clock) -> None:
         self._clock = clock
-        self.limited: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter(requests=0, tokens=0)
         """Refusals since the start, by what there was too much of: requests or tokens."""
         self._free = Allowance(None, None, clock, self.limited)
         self._rates: dict[str, tuple[int | None, int | None]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024
 
 
 class ReplyPieces:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sized
 
 from aquahost.api.connection_limits import DOORWAY, ConnectionLimits, Cut
 
+AT_ONCE = 64
 FULL_S = 1.0
 """How long nobody is let in once the process has no file descriptor left."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -36,7 +37,7 @@ class TlsDoor:
         but for clients that left or spoke no TLS."""
         self._tls, self._limits = tls, limits
         self._new_protocol, self._connections, self._cut = new_protocol, connections, cut
-        self._accepting: list[asyncio.Task[None]] = []
+        self._listeners: list[socket.socket] = []
         self._shaking: set[asyncio.Task[None]] = set()
 
     @property
@@ -47,31 +48,45 @@ class TlsDoor:
     def open(self, listener: socket.socket) -> None:
         """Accept clients of this listener from now on, in the background."""
         listener.setblocking(False)
-        self._accepting.append(asyncio.create_task(self._accept(listener)))
+        self._listeners.append(listener)
+        self._watch(listener)
 
     async def close(self) -> None:
         """Accept nobody any more, and end what has not come in."""
-        tasks = [*self._accepting, *self._shaking]
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+        tasks = list(self._shaking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _watch(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept some of those that are there: a flood of them must keep neither the others nor the loop waiting."""
+        for _ in range(AT_ONCE):
             try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError as error:  # else of a client that is gone already
+                client, _address = listener.accept()
+            except OSError as error:  # nobody is there (any more)
                 if error.errno in _FULL:
-                    await asyncio.sleep(FULL_S)
-                continue
-            if self.handshakes + len(self._connections) >= self._limits.max_connections + DOORWAY:
-                self._cut[Cut.NO_ROOM] += 1
-                client.close()
-                continue
-            task = loop.create_task(self._shake(client))
-            self._shaking.add(task)
-            task.add_done_callback(self._shaking.discard)
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(listener)
+                    loop.call_later(FULL_S, self._watch, listener)
+                return
+            self._admit(client)
+
+    def _admit(self, client: socket.socket) -> None:
+        if self.handshakes + len(self._connections) >= self._limits.max_connections + DOORWAY:
+            self._cut[Cut.NO_ROOM] += 1
+            client.close()
+            return
+        client.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._shake(client))
+        self._shaking.add(task)
+        task.add_done_callback(self._shaking.discard)
 
     async def _shake(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()

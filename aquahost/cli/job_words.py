@@ -13,7 +13,7 @@ from aquahost.units import format_bytes
 
 JOB_PREFIX = "job_"
 BATCH_PREFIX = "batch_"
-"""What the ids of jobs begin with, and those of prompts do not."""
+"""What the ids of jobs and of batches begin with, and those of prompts do not."""
 COLOURS = {
     JobState.QUEUED: YELLOW,
     JobState.RUNNING: GREEN,

@@ -105,10 +105,7 @@ def add(
 
       aquahost keys add ops --admin
     """
-    _check_name(name, "'NAME'")
-    if name == DEFAULT_TENANT:
-        why = f"{name} is the name of whoever asks over the daemon's own socket; take another"
-        raise typer.BadParameter(why, param_hint="'NAME'")
+    _check_tenant(name)
     if weight is not None and not 0 < weight <= _MOST_WEIGHT:
         raise typer.BadParameter(f"must be above 0, at most {_MOST_WEIGHT:.0f}", param_hint="'--weight'")
     if admin and (weight is not None or models is not None):
@@ -201,6 +198,13 @@ def _names(text: str) -> list[str]:
     for name in names:
         _check_name(name, "'--models'")
     return names
+
+
+def _check_tenant(name: str) -> None:
+    _check_name(name, "'NAME'")
+    if name == DEFAULT_TENANT:
+        why = f"{name} is the name of whoever asks over the daemon's own socket; take another"
+        raise typer.BadParameter(why, param_hint="'NAME'")
 
 
 def _check_name(name: str, hint: str) -> None:

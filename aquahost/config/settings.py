@@ -158,7 +158,7 @@ class JobSettings(Frozen):
     weight: float = Field(default=0.25, gt=0, le=1e6)
     """Share of a model that a tenant's jobs get, in proportion to the tenant's prompts that somebody waits for."""
     max_queued: int = Field(default=100_000, ge=1)
-    """Jobs not yet ended beyond which new ones are answered with 429."""
+    """Jobs of a tenant not yet ended beyond which its new ones are answered with 429."""
     max_upload_bytes: Bytes = 100 * MIB
     """A larger file is answered with 413."""
     max_batch_lines: int = Field(default=50_000, ge=1)

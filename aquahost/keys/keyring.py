@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from aquahost.config.names import DEFAULT_TENANT
 from aquahost.config.settings import Settings
 from aquahost.errors import ConfigError
 from aquahost.keys.key_file import KeyFile, Stamp
@@ -143,6 +144,9 @@ class Keyring:
         place = self._place(bytes.fromhex(record.digest))
         if record.admin:
             holders[place] = Holder(tenant=record.name, admin=True, key_id=record.id)
+            return
+        if record.name == DEFAULT_TENANT:
+            logger.error("the key %s is for %s, which is nobody's name; it opens nothing", record.id, record.name)
             return
         tenant = self._settings.tenants.get(record.name)
         of_tenant = None if tenant is None else _set(tenant.models)

@@ -11,6 +11,8 @@ from aquahost.scheduling.virtual_time import Rank, VirtualTime
 
 MOST_PASSES = 2
 """Rounds of all places for which a prompt that has begun lets others of its tenant pass."""
+HURRIED = 4
+"""So many times as many while one that is nearer its end is hurried there, for a tenant that waits for its place."""
 PACE_SHARE = 0.1
 """Weight of the newest step in the mean step time."""
 
@@ -24,7 +26,7 @@ class _Live:
     steps_left: int | None
     last_turn: int = 0
     passed: int = 0
-    """Steps of others of its tenant since its own last one, once it has begun."""
+    """Steps of others (under fair: of its tenant) since its own last one, once it has begun."""
 
 
 class Wait(NamedTuple):
@@ -42,7 +44,8 @@ class StepTurns:
     that is preempted is merely not given steps, so preemption costs nothing, and a short prompt need not wait for a
     long one.
 
-    - fcfs: they begin as they came; those begun take steps in turn.
+    - fcfs: they begin as they came; those begun take steps in turn, and let no more than MOST_PASSES rounds of
+      newcomers pass.
     - fair: the next step is the tenant's that has had least device time by weight. Of its prompts one that can begin
       does so first, since a first sign of life should come soon; else it is the prompt's that has had least. But one
       that others have passed for MOST_PASSES rounds goes before all of these: a crowd of shorter ones that comes and
@@ -153,7 +156,7 @@ class StepTurns:
         self._turns += 1
         taken = self._live[chosen]
         for live in self._begun.values():
-            live.passed += live.tenant == taken.tenant
+            live.passed += self._policy is Policy.FCFS or live.tenant == taken.tenant
         taken.last_turn, taken.passed = self._turns, 0
         return chosen
 
@@ -169,11 +172,12 @@ class StepTurns:
     def _step_key(self, prompt_id: str, *, hurry: bool) -> tuple[float, ...]:
         live = self._live[prompt_id]
         has_begun = prompt_id in self._begun
+        rounds = MOST_PASSES * (HURRIED if hurry else 1)
+        in_time = live.passed < rounds * self._max_begun
         if self._policy is Policy.FCFS:
-            return has_begun, live.last_turn
+            return in_time, has_begun, live.last_turn
         rank = self._fair.rank(prompt_id)
         left = float("inf") if live.steps_left is None else live.steps_left
-        in_time = hurry or live.passed < MOST_PASSES * self._max_begun
         return rank.level, rank.tenant_time, in_time, has_begun, left if hurry else 0, rank.prompt_time, rank.arrival
 
     def _class_of(self, prompt_id: str) -> tuple[int, bool]:

@@ -7,6 +7,7 @@ from math import inf
 
 import msgspec
 
+from aquahost.config.names import DEFAULT_TENANT
 from aquahost.config.settings import Kind
 from aquahost.messages.prompts import PromptState
 from aquahost.messages.snapshot import PromptView
@@ -18,8 +19,6 @@ from aquahost.simulator.links import HOST
 from aquahost.simulator.node import Hosted, SimModel
 from aquahost.simulator.prompts import SimPrompt
 
-DEFAULT_TENANT = "default"
-"""Whose prompts are that name no tenant."""
 _DIGITS = 6
 """Of times: recordings hold many of them."""
 

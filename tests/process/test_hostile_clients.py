@@ -76,7 +76,7 @@ def test_a_request_that_does_not_end(bytes_sent: bytes) -> None:
         assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
         assert is_served(server)
         wait_until(lambda: server.connections == 0)
-        assert cut(server) == {"late": 1}
+        assert cut(server)["late"] == 1
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_reply_that_is_never_read_ends_with_its_prompt(streamed: bool) -> None
         wait_until(lambda: server.connections == 0)
         wait_until(lambda: not server.daemon.live)
         assert server.daemon.streams[0].cancelled is streamed
-        assert cut(server) == {"unread": 1}
+        assert cut(server)["unread"] == 1
 
 
 def test_a_reply_that_is_read_slowly_but_steadily_goes_on() -> None:

@@ -473,12 +473,13 @@ async def test_a_job_cancelled_as_it_is_claimed_does_not_begin(host: JobHost, mo
     assert [stream.request.sampling.seed for stream in host.daemon.streams] == [None]
 
 
-async def test_figures_of_jobs_and_refusals(host: JobHost) -> None:
+async def test_figures_of_jobs(host: JobHost) -> None:
     (job,) = await host.desk.submit([a_job()])
     await ended(host, job.id)
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{host.url}/metrics")).text
-    assert 'aquahost_jobs{state="completed"} 1.0' in text
+    for line in ('jobs{state="completed"} 1.0', 'jobs{state="queued"} 0.0', 'rate_limited_total{of="tokens"} 0.0'):
+        assert f"aquahost_{line}" in text
 
 
 async def test_a_file_that_a_batch_is_yet_to_read_stays(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from aquahost.daemon.jobs.job_table import MOST_ATTEMPTS, NewJob
+from aquahost.daemon.jobs.job_table import MOST_KILLS, NewJob
 from aquahost.daemon.jobs.store import Reply, Store
 from aquahost.errors import StartError
 from aquahost.messages.jobs import JobState
@@ -44,6 +44,11 @@ def test_killed_at_any_instant_nothing_is_lost_or_done_twice(
     assert found["tellings"] == tellings, "an instant between two steps was never tried"
 
 
+def aged(now_s: float) -> Callable[[float], float]:
+    """Ages at a time."""
+    return lambda since_s: now_s - since_s
+
+
 def test_files_are_for_their_owner_alone(store: Store, tmp_path: Path) -> None:
     store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"{}")], 1.0)
     (job,) = store.jobs.claim("m", [], 1, 1.0)
@@ -69,7 +74,7 @@ def test_a_cancelled_job_takes_no_result(store: Store) -> None:
 def test_oldest_first_and_tenants_can_be_passed_over(store: Store) -> None:
     store.submit([NewJob(tenant=tenant, model="m", endpoint="e", body=tenant.encode()) for tenant in "abcab"], 1.0)
     assert [job.tenant for job in store.jobs.claim("m", ["a"], 2, 1.0)] == ["b", "c"]
-    assert [job.tenant for job in store.jobs.claim("m", [], 9, 1.0)] == ["a", "a", "b"]
+    assert [job.tenant for job in store.jobs.claim("m", [], 9, 1.0)] == ["a", "b", "a"]
     assert store.jobs.queued_models() == []
 
 
@@ -83,26 +88,55 @@ def test_a_tenant_with_many_jobs_keeps_nobody_waiting(store: Store) -> None:
     assert store.jobs.counts() == {"queued": 4, "running": 5}
 
 
-def test_what_ends_the_daemon_again_and_again_is_given_up(store: Store) -> None:
+def test_what_kills_the_daemon_again_and_again_is_given_up(store: Store) -> None:
     store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"{}")], 1.0)
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in range(2 * MOST_KILLS):  # daemons that end by themselves do not count
+        (job,) = store.jobs.claim("m", [], 1, 1.0)
+        store.jobs.requeue(job.id, refused=False)
+    for _ in range(MOST_KILLS - 1):
         store.jobs.claim("m", [], 1, 1.0)
         assert store.recover(2.0) == 1
-    (job,) = store.jobs.claim("m", [], 1, 1.0)
+    store.jobs.claim("m", [], 1, 1.0)
     assert store.recover(3.0) == 0
     view = store.jobs.view(job.id)
     assert view is not None
-    assert (view.state, view.attempts, view.ended_at) == (JobState.FAILED, MOST_ATTEMPTS, 3.0)
+    assert (view.state, view.attempts, view.ended_at) == (JobState.FAILED, 3 * MOST_KILLS, 3.0)
     assert view.error is not None
-    assert view.error.code == "too_many_attempts"
+    assert view.error.code == "too_many_kills"
+
+
+def test_with_fewer_places_than_tenants_each_has_its_turn(store: Store) -> None:
+    store.submit([NewJob(tenant=tenant, model="m", endpoint="e", body=b"{}") for tenant in "aaabbbccc"], 1.0)
+    order = ""
+    while jobs := store.jobs.claim("m", [], 1, 1.0):
+        order += jobs[0].tenant
+        store.keep_result(jobs[0], Reply("text/plain", b"x"), 2.0)
+    assert order == "abcabcabc"
+
+
+def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    store = Store(folder)
+    store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"{}")], 1.0)
+    store.close()
+    with sqlite3.connect(folder / "jobs.sqlite") as old:
+        old.execute("ALTER TABLE jobs DROP COLUMN kills")
+        old.execute("DROP INDEX jobs_by_tenant")
+        old.execute("CREATE INDEX jobs_by_state ON jobs (state, model, seq, tenant)")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    for _ in range(2):
+        store = Store(folder)
+        assert store.jobs.open_count("t") == 1
+        assert store.recover(2.0) == 0
+        store.close()
 
 
 def test_what_was_asked_does_not_outlive_its_row(store: Store, tmp_path: Path) -> None:
     store.submit([NewJob(tenant="t", model="m", endpoint="e", body=b"a-secret-of-mine")], 1.0)
     (job,) = store.jobs.claim("m", [], 1, 1.0)
     store.jobs.cancel(job.id, 2.0)
-    store.sweep(now_s=1000.0, keep_s=1.0, max_bytes=1)
-    store._database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.sweep(age_s=aged(1000.0), keep_s=1.0, max_bytes=1)
     texts = [path.read_bytes() for path in (tmp_path / "jobs").rglob("*") if path.is_file()]
     assert sum(len(text) for text in texts) > 1000
     assert not any(b"a-secret-of-mine" in text for text in texts)
@@ -113,11 +147,11 @@ def test_retention_removes_rows_and_contents(store: Store) -> None:
     old, new, _ = store.jobs.claim("m", [], 3, 1.0)
     store.keep_result(old, Reply("text/plain", b"old"), 10.0)
     store.keep_result(new, Reply("text/plain", b"new"), 20.0)
-    assert store.sweep(now_s=115.0, keep_s=100.0, max_bytes=1000) == 1
+    assert store.sweep(age_s=aged(115.0), keep_s=100.0, max_bytes=1000) == 1
     assert [view.id for view in store.jobs.views([JobState.COMPLETED], 9)] == [new.id]
     assert not store.blobs.path(old.id).exists()
-    assert store.sweep(now_s=115.0, keep_s=100.0, max_bytes=2) == 0, "it came last"
-    assert store.sweep(now_s=121.0, keep_s=100.0, max_bytes=2) == 1
+    assert store.sweep(age_s=aged(115.0), keep_s=100.0, max_bytes=2) == 0, "it came last"
+    assert store.sweep(age_s=aged(121.0), keep_s=100.0, max_bytes=2) == 1
     assert not store.blobs.path(new.id).exists()
     assert len(store.jobs.views([JobState.RUNNING], 9)) == 1
 
@@ -125,7 +159,7 @@ def test_retention_removes_rows_and_contents(store: Store) -> None:
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("PRAGMA user_version = 2", "are of version 2"),
+        ("PRAGMA user_version = 3", "are of version 3"),
         ("PRAGMA application_id = 7", "of another program"),
     ],
 )

@@ -194,6 +194,14 @@ def test_a_tenant_of_models_yaml_need_have_no_key_there(file: KeyFile) -> None:
     assert (holder.tenant, holder.models, ring.weights["web"]) == ("web", {"chat"}, 2.0)
 
 
+def test_a_key_for_nobody_s_name_opens_nothing(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    record, key = file.add("default")
+    ring = Keyring(fake_settings(), file)
+    assert ring.required
+    assert ring.holder(key.encode()) is None
+    assert record.id in caplog.text
+
+
 def test_keys_that_lose_their_limits_are_told_of(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
     tenants = {name: {"models": ["chat"]} for name in ("web", "lab", "ops")}
     file.add("web")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquahost.config.settings import Policy
-from aquahost.scheduling.step_turns import MOST_PASSES, StepTurns, Wait
+from aquahost.scheduling.step_turns import HURRIED, MOST_PASSES, StepTurns, Wait
 
 FAIR_POLICIES = [Policy.FAIR, Policy.PRIORITY]
 
@@ -321,10 +322,11 @@ def test_tenants_share_by_weight_however_many_prompts_they_send(
     assert max(normal) - min(normal) <= max(costs) + 1e-6
 
 
-@pytest.mark.parametrize("policy", FAIR_POLICIES)
-def test_a_crowd_of_shorter_prompts_does_not_keep_a_longer_one_from_its_end(policy: Policy) -> None:
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("short", [1, 12])
+def test_a_crowd_of_shorter_prompts_does_not_keep_a_longer_one_from_its_end(policy: Policy, short: int) -> None:
     turns = StepTurns(policy, 4)
-    left = {"long": 16} | {f"short{number}": 12 for number in range(5)}
+    left = {"long": 16} | {f"short{number}": short for number in range(5)}
     for prompt_id, steps in left.items():
         turns.add(prompt_id, "t", steps=steps)
     for number in range(1000):
@@ -336,38 +338,40 @@ def test_a_crowd_of_shorter_prompts_does_not_keep_a_longer_one_from_its_end(poli
             turns.remove(taken)
             if taken == "long":
                 break
-            turns.add(f"more{number}", "t", steps=12)
-            left[f"more{number}"] = 12
+            turns.add(f"more{number}", "t", steps=short)
+            left[f"more{number}"] = short
     assert not left["long"]
 
 
 @given(
-    policy=st.sampled_from(FAIR_POLICIES),
+    policy=st.sampled_from(list(Policy)),
     max_begun=st.integers(1, 5),
-    lengths=st.lists(st.integers(1, 20), min_size=30, max_size=60),
+    prompts=st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 20)), min_size=30, max_size=60),
     crowd=st.integers(1, 10),
 )
 def test_whoever_has_begun_has_its_turn_again_within_some_rounds_of_places(
-    policy: Policy, max_begun: int, lengths: list[int], crowd: int
+    policy: Policy, max_begun: int, prompts: list[tuple[str, int]], crowd: int
 ) -> None:
     turns = StepTurns(policy, max_begun)
     left: dict[str, int] = {}
-    last_turn: dict[str, int] = {}
-    coming = [(str(number), steps) for number, steps in enumerate(lengths)]
-    for turn in range(sum(lengths)):
+    tenants: dict[str, str] = {}
+    passed: Counter[str] = Counter()
+    coming = [(str(number), tenant, steps) for number, (tenant, steps) in enumerate(prompts)]
+    for _ in range(sum(steps for _, steps in prompts)):
         while coming and len(left) < crowd:
-            prompt_id, steps = coming.pop()
-            left[prompt_id] = steps
-            turns.add(prompt_id, "t", steps=steps)
+            prompt_id, tenants[prompt_id], left[prompt_id] = coming.pop()
+            turns.add(prompt_id, tenants[prompt_id], steps=left[prompt_id])
         taken = turns.take()
         assert taken is not None
-        turns.served(taken, 1.0, left[taken] - 1)
-        last_turn[taken] = turn
         left[taken] -= 1
+        turns.served(taken, 1.0, left[taken])
+        for other in turns.begun_ids():
+            passed[other] += policy is Policy.FCFS or tenants[other] == tenants[taken]
+        passed[taken] = 0
         if not left[taken]:
             turns.remove(taken)
-            del left[taken], last_turn[taken]
-        assert all(turn - last <= (MOST_PASSES + 1) * max_begun for last in last_turn.values())
+            del left[taken], passed[taken]
+        assert all(count <= (MOST_PASSES * HURRIED + 1) * max_begun for count in passed.values())
 
 
 @given(policy=st.sampled_from(FAIR_POLICIES), crowd=st.integers(4, 20), steps=st.integers(2, 30))

@@ -52,7 +52,7 @@ class BatchWork:
         faults: list[str],
     ) -> None:
         """`wake` is called when there are new jobs, `drop` for each running job that is cancelled. A batch that would
-        make more than `most_open` jobs fails."""
+        make more than `most_open` jobs of its tenant fails."""
         self._storage = storage
         self._read_input = read_input
         self._write_line = write_line
@@ -97,11 +97,11 @@ class BatchWork:
             self.look(batch)
         return moved
 
-    async def expire(self, now_s: float) -> None:
+    async def expire(self, age_s: Callable[[float], float]) -> None:
         """Call off the batches whose time is over. Raises StorageError."""
         begun = (BatchState.VALIDATING, BatchState.IN_PROGRESS)
         for batch in await self._storage.do(lambda store: store.batches.in_states(begun)):
-            if now_s > batch.created_at + batch.window_s:
+            if age_s(batch.created_at) > batch.window_s:
                 await self.call_off(batch.id, BatchState.EXPIRED)
 
     async def _work(self, batch_id: str) -> None:
@@ -136,7 +136,7 @@ class BatchWork:
 
     def _queue(self, store: Store, batch: Batch, read: ReadBatch) -> None:
         errors = read.errors[:MOST_ERRORS]
-        if not errors and store.jobs.open_count() + len(read.jobs) > self._most_open:
+        if not errors and store.jobs.open_count(batch.tenant) + len(read.jobs) > self._most_open:
             message = (
                 f"jobs.max_queued ({self._most_open}) leaves no room for {len(read.jobs)} requests; try again later"
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 from aquahost.errors import StartError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x61717561
 """Marks the file as ours."""
 _BUSY_S = 5.0
@@ -28,6 +28,7 @@ CREATE TABLE jobs (
   started_at REAL,
   ended_at REAL,
   attempts INTEGER NOT NULL DEFAULT 0,
+  kills INTEGER NOT NULL DEFAULT 0,
   error BLOB,
   media_type TEXT,
   result_bytes INTEGER NOT NULL DEFAULT 0,
@@ -55,6 +56,11 @@ CREATE TABLE batches (
   record BLOB NOT NULL
 ) STRICT;
 CREATE INDEX batches_by_state ON batches (state);
+"""
+_FROM_1 = """
+ALTER TABLE jobs ADD COLUMN kills INTEGER NOT NULL DEFAULT 0;
+DROP INDEX jobs_by_state;
+CREATE INDEX jobs_by_tenant ON jobs (state, model, tenant, seq)
 """
 
 
@@ -109,6 +115,10 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def forget(self) -> None:
+        """Overwrite what is deleted where it may still be read: in the log of changes, too."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _prepare(self, path: Path) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -118,16 +128,22 @@ class Database:
         tables = self.rows("SELECT count(*) FROM sqlite_schema")[0][0]
         if not tables:
             with self.transaction():
-                for statement in _SCHEMA.split(";\n"):
-                    self._connection.execute(statement)
+                self._change(_SCHEMA)
                 self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif not ours:
             raise StartError(f"{path} is a database of another program; move it away to start without jobs")
-        elif version != SCHEMA_VERSION:
+        elif version not in (1, SCHEMA_VERSION):
             raise StartError(
                 f"the jobs in {path} are of version {version}, and this aquahost knows version {SCHEMA_VERSION}; use "
                 "the aquahost that wrote them, or move the file away to start without them"
             )
         elif (fault := self.rows("PRAGMA quick_check(1)")[0][0]) != "ok":
             raise sqlite3.DatabaseError(str(fault).splitlines()[-1])
+        elif version == 1:
+            with self.transaction():
+                self._change(_FROM_1)
+
+    def _change(self, statements: str) -> None:
+        for statement in statements.split(";\n"):
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO
@@ -62,7 +63,7 @@ class JobDesk:
             most_open=settings.max_queued,
             faults=faults,
         )
-        self._sweeper = Sweeper(self._storage, self._batches, settings, clock)
+        self._sweeper = Sweeper(self._storage, self._batches, settings)
 
     def start(self) -> None:
         """Begin to run jobs, and go on with what an earlier daemon left."""
@@ -88,7 +89,8 @@ class JobDesk:
         """Queue jobs, all or none; they are on disk when this returns. Raises QueueFullError."""
 
         def add(store: Store) -> list[JobView]:
-            self._check_room(store, len(jobs))
+            for tenant, count in Counter(job.tenant for job in jobs).items():
+                self._check_room(store, tenant, count)
             return store.submit(jobs, time.time())
 
         views = await self._storage.do(add)
@@ -101,7 +103,8 @@ class JobDesk:
 
     async def counts(self) -> dict[str, int]:
         """How many jobs there are, by state."""
-        return await self._storage.do(lambda store: store.jobs.counts())
+        found = await self._storage.do(lambda store: store.jobs.counts())
+        return {state.value: found.get(state.value, 0) for state in JobState}
 
     async def job(self, job: str) -> JobView:
         """A job of any tenant."""
@@ -207,7 +210,7 @@ class JobDesk:
         )
 
         def add(store: Store) -> None:
-            self._check_room(store, 1)
+            self._check_room(store, tenant, 1)
             store.batches.add(batch)
 
         await self._storage.do(add)
@@ -250,11 +253,11 @@ class JobDesk:
             raise _no_batch(batch)
         return found
 
-    def _check_room(self, store: Store, more: int) -> None:
-        count = store.jobs.open_count()
+    def _check_room(self, store: Store, tenant: str, more: int) -> None:
+        count = store.jobs.open_count(tenant)
         if count + more > self.settings.max_queued:
             raise QueueFullError(
-                f"{count} jobs are queued, and jobs.max_queued allows {self.settings.max_queued}; try again later",
+                f"{count} of your jobs are queued, of {self.settings.max_queued} (jobs.max_queued); try again later",
                 code="too_many_jobs",
                 retry_after_s=FULL_RETRY_S,
             )

@@ -19,8 +19,8 @@ _VIEW = (
     "batch_id"
 )
 _OPEN = "('queued', 'running')"
-MOST_ATTEMPTS = 20
-"""How often a job may be begun by daemons that end before it does."""
+MOST_KILLS = 20
+"""Daemons that may be killed while a job runs; those that end by themselves do not count."""
 _QUEUED_MODELS = """
 WITH RECURSIVE found (model) AS (
   SELECT min(model) FROM jobs WHERE state = 'queued'
@@ -86,6 +86,9 @@ class JobTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._claims = 0
+        self._last_claim: dict[tuple[str, str], int] = {}
+        """Of each model and tenant: the number of the last claim."""
 
     def add(self, jobs: Iterable[NewJob], now_s: float) -> list[str]:
         """Queue jobs, within the caller's transaction; returns their ids."""
@@ -115,9 +118,10 @@ class JobTable:
         )
         return [_view(row) for row in reversed(rows)]
 
-    def open_count(self) -> int:
-        """How many have not ended."""
-        count: int = self._database.rows(f"SELECT count(*) FROM jobs WHERE state IN {_OPEN}")[0][0]
+    def open_count(self, tenant: str) -> int:
+        """How many of a tenant's have not ended."""
+        rows = self._database.rows(f"SELECT count(*) FROM jobs WHERE state IN {_OPEN} AND tenant = ?", (tenant,))
+        count: int = rows[0][0]
         return count
 
     def counts(self) -> dict[str, int]:
@@ -127,13 +131,14 @@ class JobTable:
     # -- for the runner ----------------------------------------------------------------------------------------
 
     def recover(self, now_s: float) -> int:
-        """Queue again what ran when the last daemon ended; returns how many. What has been begun MOST_ATTEMPTS times
-        fails: it may be what ends the daemons."""
-        message = f"given up: it was begun {MOST_ATTEMPTS} times, and each time the daemon ended before it did"
-        error = msgspec.json.encode(ErrorDetail(message=message, status=500, code="too_many_attempts"))
+        """Queue again what ran when the last daemon was killed; returns how many. What has run in MOST_KILLS daemons
+        that were killed fails: it may be what kills them."""
+        message = f"given up: {MOST_KILLS} daemons were killed while it ran"
+        error = msgspec.json.encode(ErrorDetail(message=message, status=500, code="too_many_kills"))
+        self._database.run("UPDATE jobs SET kills = kills + 1 WHERE state = 'running'")
         self._database.run(
-            "UPDATE jobs SET state = 'failed', ended_at = ?, error = ? WHERE state = 'running' AND attempts >= ?",
-            (now_s, error, MOST_ATTEMPTS),
+            "UPDATE jobs SET state = 'failed', ended_at = ?, error = ? WHERE state = 'running' AND kills >= ?",
+            (now_s, error, MOST_KILLS),
         )
         return self._database.run("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
 
@@ -143,7 +148,7 @@ class JobTable:
 
     def claim(self, model: str, without: Collection[str], limit: int, now_s: float) -> list[Job]:
         """Mark queued jobs of a model as running: one after the other the oldest of the tenant that has the fewest
-        running, but for those of the tenants `without`."""
+        running, and of several such that had its turn longest ago; but for those of the tenants `without`."""
         jobs: list[Job] = []
         with self._database.transaction():
             while len(jobs) < limit and (job := self._next(model, without)) is not None:
@@ -153,11 +158,18 @@ class JobTable:
 
     def _next(self, model: str, without: Collection[str]) -> Job | None:
         rows = self._database.rows(_OLDEST_OF_TENANTS, (model,))
-        oldest = [(running, seq) for tenant, seq, running in rows if tenant not in without]
+        oldest = [
+            (running, self._last_claim.get((model, tenant), 0), seq, tenant)
+            for tenant, seq, running in rows
+            if tenant not in without
+        ]
         if not oldest:
             return None
+        _, _, seq, tenant = min(oldest)
+        self._claims += 1
+        self._last_claim[model, tenant] = self._claims
         ((id_, tenant, model, endpoint, body, batch),) = self._database.rows(
-            "SELECT id, tenant, model, endpoint, body, batch_id FROM jobs WHERE seq = ?", (min(oldest)[1],)
+            "SELECT id, tenant, model, endpoint, body, batch_id FROM jobs WHERE seq = ?", (seq,)
         )
         return Job(id=id_, tenant=tenant, model=model, endpoint=endpoint, body=body, batch_id=batch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,11 @@ class Kept:
     nbytes: int
 
 
-def surplus(kept: Iterable[Kept], *, now_s: float, keep_s: float, room_bytes: int) -> list[Kept]:
+NEWEST_S = 1.0
+"""What came within such a time of a tenant's newest is as new: files know their second, and a batch ends with two."""
+
+
+def surplus(kept: Iterable[Kept], *, age_s: Callable[[float], float], keep_s: float, room_bytes: int) -> list[Kept]:
     """What has to go: all that is older than `keep_s`, then of each tenant the oldest, until the rest of it takes no
     more than `room_bytes`. A tenant's newest stays even if that alone is too much: nothing makes room for itself. What
     takes no room makes none."""
@@ -33,8 +37,8 @@ def surplus(kept: Iterable[Kept], *, now_s: float, keep_s: float, room_bytes: in
         left_bytes = sum(one.nbytes for one in by_age)
         newest_s = max((one.since_s for one in by_age if one.nbytes), default=0.0)
         for one in by_age:
-            too_old = now_s - one.since_s > keep_s
-            makes_room = left_bytes > room_bytes and one.nbytes and one.since_s < newest_s
+            too_old = age_s(one.since_s) > keep_s
+            makes_room = left_bytes > room_bytes and one.nbytes and one.since_s < newest_s - NEWEST_S
             if too_old or makes_room:
                 gone.append(one)
                 left_bytes -= one.nbytes

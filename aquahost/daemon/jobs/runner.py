@@ -1,4 +1,4 @@
-"""Runs queued jobs: oldest first, so many of a model at a time, and again if they were interrupted."""
+"""Runs queued jobs: tenants by turns, so many of a model at a time, and again if they were interrupted."""
 
 from __future__ import annotations
 

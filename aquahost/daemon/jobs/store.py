@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,10 +127,10 @@ class Store:
 
     # -- retention ---------------------------------------------------------------------------------------------
 
-    def sweep(self, *, now_s: float, keep_s: float, max_bytes: int) -> int:
+    def sweep(self, *, age_s: Callable[[float], float], keep_s: float, max_bytes: int) -> int:
         """Remove what need not be kept any longer; returns how much."""
         kept = [*self.jobs.ended(), *self.batches.ended(), *self.files.unused()]
-        gone = surplus(kept, now_s=now_s, keep_s=keep_s, room_bytes=max_bytes)
+        gone = surplus(kept, age_s=age_s, keep_s=keep_s, room_bytes=max_bytes)
         removers = {"job": self.jobs.remove, "batch": self.batches.remove, "file": self.files.remove}
         with self.transaction():
             for one in gone:
@@ -138,6 +138,7 @@ class Store:
         for one in gone:
             if one.kind != "batch" and is_name(one.id):
                 self.blobs.remove(one.id)
+        self._database.forget()
         return len(gone)
 
 

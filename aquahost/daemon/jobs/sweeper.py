@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 
-from aquahost.clock import Clock
 from aquahost.config.settings import JobSettings
 from aquahost.daemon.jobs.ages import Ages
 from aquahost.daemon.jobs.batch_work import BatchWork
@@ -21,15 +20,16 @@ SWEEP_S = 60.0
 class Sweeper:
     """Looks once a minute, by a clock whose jumps ahead end nothing."""
 
-    def __init__(self, storage: StoreThread, batches: BatchWork, settings: JobSettings, clock: Clock) -> None:
-        self._storage, self._batches, self._settings, self._clock = storage, batches, settings, clock
+    def __init__(self, storage: StoreThread, batches: BatchWork, settings: JobSettings) -> None:
+        self._storage, self._batches, self._settings = storage, batches, settings
         self._ages = Ages()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
             try:
-                await self._batches.expire(self._now_s())
+                self._look()
+                await self._batches.expire(self._ages.age_s)
                 await self.remove_surplus()
             except StorageError as error:
                 logger.error("nothing can be removed: %s", error)
@@ -37,13 +37,14 @@ class Sweeper:
 
     async def remove_surplus(self) -> None:
         """Remove what is too old, and what there is no room for. Raises StorageError."""
-        now_s, settings = self._now_s(), self._settings
+        self._look()
+        age_s, settings = self._ages.age_s, self._settings
         await self._storage.do(
-            lambda store: store.sweep(now_s=now_s, keep_s=settings.keep_s, max_bytes=settings.max_bytes)
+            lambda store: store.sweep(age_s=age_s, keep_s=settings.keep_s, max_bytes=settings.max_bytes)
         )
 
-    def _now_s(self) -> float:
-        now_s, jump_s = self._ages.now_s(time.time(), self._clock.now_s())
+    def _look(self) -> None:
+        # A monotonic clock stands still while the machine sleeps.
+        jump_s = self._ages.look(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
         if jump_s:
             logger.warning("the clock has jumped by %+.0f s; jobs, files and batches do not get older by that", jump_s)
-        return now_s
