@@ -315,7 +315,7 @@ async def test_what_runs_when_the_daemon_ends_runs_again(tmp_path: Path) -> None
         await until(lambda: len(daemon.live) == 2)
     assert daemon.live == []
     store = Store(tmp_path)
-    assert store.jobs.open_count() == 2
+    assert store.jobs.open_count(DEFAULT_TENANT) == 2
     store.close()
     async with job_host(tmp_path, FakeDaemon()) as host:
         assert (await ended(host, job.id)).attempts == 2
