@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from demo_training import chat_training, paint_training, sing_training
+from demo_training.figures import Figures
 from demo_training.schedule import Told
 
 Bar = Callable[[str, int], Told]
@@ -73,11 +74,6 @@ def _train_paint(folder: Path, effort: float, begin: Bar) -> None:
     paint_training.save(paint_training.train(vae, tokenizer, steps=steps, told=begin("paint", steps)), folder)
 
 
-def _check_paint(folder: Path) -> list[str]:
-    figures = paint_training.evaluate(folder)
-    return _told_of(figures.parameters, figures.passed, figures.checked, figures.failures)
-
-
 def _train_sing(folder: Path, effort: float, begin: Bar) -> None:
     tokenizer, model = sing_training.new_model()
     steps = round(effort * sing_training.CODEC_STEPS)
@@ -87,22 +83,18 @@ def _train_sing(folder: Path, effort: float, begin: Bar) -> None:
     sing_training.save(model, tokenizer, folder)
 
 
-def _check_sing(folder: Path) -> list[str]:
-    figures = sing_training.evaluate(folder)
-    return _told_of(figures.parameters, figures.passed, figures.checked, figures.failures)
-
-
-def _told_of(parameters: int, passed: int, checked: int, failures: list[str]) -> list[str]:
+def _told(figures: Figures) -> list[str]:
     return [
-        f"{parameters:,} parameters; {passed} of {checked} prompts not seen in training made what they asked for",
-        *(f"not: {asked}" for asked in failures),
+        f"{figures.parameters:,} parameters",
+        f"{figures.passed} of {figures.checked} prompts not seen in training made what they asked for",
+        *(f"not: {asked}" for asked in figures.failures),
     ]
 
 
 _MODELS: dict[str, tuple[Callable[[Path, float, Bar], None], Callable[[Path], list[str]]]] = {
     "chat": (_train_chat, _check_chat),
-    "paint": (_train_paint, _check_paint),
-    "sing": (_train_sing, _check_sing),
+    "paint": (_train_paint, lambda folder: _told(paint_training.evaluate(folder))),
+    "sing": (_train_sing, lambda folder: _told(sing_training.evaluate(folder))),
 }
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sized
 from aquahost.api.connection_limits import DOORWAY, ConnectionLimits, Cut
 
 AT_ONCE = 64
+"""Most clients that are accepted before others have a turn of the loop."""
 FULL_S = 1.0
 """How long nobody is let in once the process has no file descriptor left."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

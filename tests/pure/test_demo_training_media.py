@@ -93,5 +93,5 @@ def test_a_wrong_note_too_many_is_heard() -> None:
 def test_frames_join_without_a_click(note: int) -> None:
     one, other = SOUND_OF[plucked(note, 0)], SOUND_OF[plucked(note, 1)]
     step = np.abs(np.diff(np.concatenate([one, other])))
-    assert step[len(one) - 1] <= step.max()
+    assert step[len(one) - 1] <= np.delete(step, len(one) - 1).max()
     assert peaks_hz(np.concatenate([one, other]), RATE_HZ)[0] == pytest.approx(note_hz(note), rel=0.015)

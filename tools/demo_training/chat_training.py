@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aquahost.demo.models import CHAT_TEMPLATE, chat_model
-from demo_training import bpe
+from aquahost.demo.tokens import byte_level_tokenizer
 from demo_training.chat_data import Turn, checks, conversations
 from demo_training.schedule import Told, descend
 
@@ -45,11 +45,12 @@ class ChatFigures:
 def make_tokenizer() -> Any:
     """A byte-level BPE learned from the conversations."""
     talks = itertools.islice(conversations(SEED), _TOKENIZER_CONVERSATIONS)
-    made = bpe.byte_level(
-        (turn["content"] for talk in talks for turn in talk),
-        vocabulary=VOCABULARY,
-        special={"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    made = byte_level_tokenizer(
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
         extra=("<|im_start|>",),
+        texts=(turn["content"] for talk in talks for turn in talk),
+        vocabulary=VOCABULARY,
+        single_digits=True,
     )
     made.chat_template = CHAT_TEMPLATE
     made.model_max_length = 2048

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +14,8 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional
 
-from demo_training import bpe
+from aquahost.demo.tokens import clip_tokenizer
+from demo_training.figures import Figures
 from demo_training.paint_check import shows
 from demo_training.paint_data import Scene, draw, scenes
 from demo_training.paint_model import NOISE, autoencoder, pipeline, text_encoder, unet
@@ -37,20 +37,10 @@ _UNASKED = 0.1
 """Of the pictures are learned without their words, for guidance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaintFigures:
-    """How a trained model does on scenes that no training has seen."""
-
-    parameters: int
-    passed: int
-    checked: int
-    failures: list[str]
-
-
 def new_tokenizer() -> Any:
     """Learned from the words for scenes."""
     prompts = [scene.prompt for scene in itertools.islice(scenes(SEED), 2000)]
-    return bpe.clip(prompts, vocabulary=_VOCABULARY, max_tokens=_TEXT_TOKENS)
+    return clip_tokenizer(max_tokens=_TEXT_TOKENS, texts=prompts, vocabulary=_VOCABULARY)
 
 
 def train_vae(*, steps: int, told: Told) -> Any:
@@ -107,7 +97,7 @@ def save(trained: Any, folder: Path) -> None:
     trained.to(torch.float16).save_pretrained(folder, safe_serialization=True)
 
 
-def evaluate(folder: Path, *, count: int = 50) -> PaintFigures:
+def evaluate(folder: Path, *, count: int = 50) -> Figures:
     """Ask for scenes that training has never asked for."""
     trained = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     trained.set_progress_bar_config(disable=True)
@@ -115,7 +105,7 @@ def evaluate(folder: Path, *, count: int = 50) -> PaintFigures:
     failures = [scene.prompt for number, scene in enumerate(asked) if not shows(paint(trained, scene, number), scene)]
     parts = trained.text_encoder, trained.unet, trained.vae
     parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
-    return PaintFigures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
+    return Figures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
 
 
 def paint(trained: Any, scene: Scene, seed: int) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +12,8 @@ import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
-from demo_training import bpe
+from aquahost.demo.tokens import byte_level_tokenizer
+from demo_training.figures import Figures
 from demo_training.schedule import Told, descend
 from demo_training.sing_check import has_pitches
 from demo_training.sing_data import (
@@ -39,22 +39,16 @@ _ROWS = 64
 _CODEC_RATE, _RATE = 3e-3, 1.5e-3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SingFigures:
-    """How a trained model does on prompts that no training has seen."""
-
-    parameters: int
-    passed: int
-    checked: int
-    failures: list[str]
-
-
 def new_model() -> tuple[Any, Any]:
     """The tokenizer, learned from prompts, and the untrained model."""
     torch.manual_seed(SEED)
     prompts = (sound.prompt for sound in itertools.islice(sounds(SEED), 5000))
-    tokenizer = bpe.byte_level(
-        prompts, vocabulary=_VOCABULARY, special={"eos_token": "</s>", "pad_token": "<pad>"}, ends=True
+    tokenizer = byte_level_tokenizer(
+        {"eos_token": "</s>", "pad_token": "<pad>"},
+        append_eos=True,
+        texts=prompts,
+        vocabulary=_VOCABULARY,
+        single_digits=True,
     )
     tokenizer.model_max_length = 128
     return tokenizer, sing_model(tokenizer)
@@ -100,7 +94,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def evaluate(folder: Path, *, count: int = 30) -> SingFigures:
+def evaluate(folder: Path, *, count: int = 30) -> Figures:
     """Ask for sounds that training has never asked for."""
     torch.manual_seed(SEED)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -115,7 +109,7 @@ def evaluate(folder: Path, *, count: int = 30) -> SingFigures:
         if not has_pitches(played[0, 0].numpy(), RATE_HZ, sound.spans):
             failures.append(sound.prompt)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return SingFigures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
+    return Figures(parameters=parameters, passed=count - len(failures), checked=count, failures=failures)
 
 
 def _codes(chance: Random) -> Iterator[torch.Tensor]:

@@ -59,8 +59,8 @@ CREATE INDEX batches_by_state ON batches (state);
 """
 _FROM_1 = """
 ALTER TABLE jobs ADD COLUMN kills INTEGER NOT NULL DEFAULT 0;
-DROP INDEX jobs_by_state;
-CREATE INDEX jobs_by_tenant ON jobs (state, model, tenant, seq)
+DROP INDEX IF EXISTS jobs_by_state;
+CREATE INDEX IF NOT EXISTS jobs_by_tenant ON jobs (state, model, tenant, seq)
 """
 
 
