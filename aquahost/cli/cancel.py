@@ -26,10 +26,11 @@ def cancel(
         ),
     ],
 ) -> None:
-    """Cancel live prompts, jobs, and batches of any tenant.
+    """Cancel live prompts, jobs and batches.
 
-    Writes the ids of those that were cancelled. Ends with 4 if there is no such job or batch, or no such prompt live
-    (any more), and with 1 if a job or batch has ended already; the others are cancelled all the same.
+    They may be any tenant's. Writes the ids of those that were cancelled. Ends with 4 if there is no such job or
+    batch, or no such prompt live (any more), and with 1 if a job or batch has ended already; the others are cancelled
+    all the same.
 
     Examples:
 

@@ -45,7 +45,7 @@ COMMANDS = (
     LazyCommand("wait", "aquahost.cli.wait:wait", "Wait until jobs have ended.", _PROMPTS),
     LazyCommand("result", "aquahost.cli.result:result", "Write a job's text, or save its images or sound.", _PROMPTS),
     LazyCommand("queue", "aquahost.cli.queue:queue", "List the live prompts.", _PROMPTS),
-    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts and jobs.", _PROMPTS),
+    LazyCommand("cancel", "aquahost.cli.cancel:cancel", "Cancel live prompts, jobs and batches.", _PROMPTS),
     LazyCommand(
         "doctor", "aquahost.cli.doctor.command:doctor", "Look for what keeps models from running or lending.", _MORE
     ),
