@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from aquahost.demo.models import CHAT_TEMPLATE, chat_model
 from aquahost.demo.tokens import byte_level_tokenizer
 from demo_training.chat_data import Turn, checks, conversations
-from demo_training.schedule import Told, descend
+from demo_training.figures import Figures
+from demo_training.schedule import Descent, Told, device
 
 SEED = 1
 HELD_OUT_SEED = 1_000_003
 VOCABULARY = 1024
-ROW_TOKENS = 384
-BATCH_ROWS = 16
-STEPS = 2500
+ROW_TOKENS = 256
+BATCH_ROWS = 12
+STEPS = 2000
 _TOKENIZER_CONVERSATIONS = 4000
 _RATE = 2e-3
 _LONGEST_REPLY = 220
 _IGNORED = -100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatFigures:
-    """How a trained model does on prompts and conversations of other seeds."""
-
-    parameters: int
-    perplexity: float
-    """Of the assistant's tokens."""
-    passed: int
-    checked: int
-    failures: list[tuple[str, str]]
-    """What was asked and what came."""
+PERPLEXITY = "perplexity"
 
 
 def make_tokenizer() -> Any:
@@ -57,38 +45,41 @@ def make_tokenizer() -> Any:
     return made
 
 
-def train(folder: Path, *, steps: int, told: Told) -> None:
-    """Make the model in `folder`; the same for a number of steps, on one kind of machine."""
+def train(folder: Path, *, steps: int, told: Told, kept: Path) -> None:
+    """Make the model in `folder`; the same for a number of steps, on one kind of machine. `kept` is a folder for what
+    a training that is stopped goes on from."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer()
-    model = chat_model(tokenizer)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).train()
-    parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
-    for step, (ids, labels) in enumerate(itertools.islice(_batches(tokenizer, SEED), steps)):
-        loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
-        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
+    model = chat_model(tokenizer).to(device()).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    descent = Descent({"chat": model}, optimizer, steps=steps, highest=_RATE, told=told, kept=kept / "chat.pt")
+    batches = itertools.islice(_batches(tokenizer, SEED), descent.step, None)
+    while descent.goes_on:
+        ids, labels = next(batches)
+        descent.down(model(input_ids=ids.to(device()), labels=labels.to(device())).loss)
+        descent.keep()
     model.to(device="cpu", dtype=torch.float16).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def evaluate(folder: Path, *, count: int = 50, talks: int = 200) -> ChatFigures:
+def evaluate(folder: Path, *, count: int = 50, talks: int = 200) -> Figures:
     """The figures of a trained model: greedy replies to `count` prompts, perplexity over `talks` conversations."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     asked = checks(count, HELD_OUT_SEED)
     came = replies(model, tokenizer, [[{"role": "user", "content": one.asked}] for one in asked])
     failures = [
-        (one.asked, text) for one, (text, ended) in zip(asked, came, strict=True) if not (ended and one.passes(text))
+        f"{one.asked} -> {text}"
+        for one, (text, ended) in zip(asked, came, strict=True)
+        if not (ended and one.passes(text))
     ]
-    return ChatFigures(
+    return Figures(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        perplexity=_perplexity(model, tokenizer, talks),
         passed=count - len(failures),
         checked=count,
         failures=failures,
+        more={PERPLEXITY: f"{perplexity(model, tokenizer, talks):.3f}"},
     )
 
 
@@ -132,7 +123,8 @@ def _encoded(tokenizer: Any, talk: list[Turn]) -> Iterator[tuple[list[int], list
         yield head + body + tail, [_IGNORED] * len(head) + learned + [_IGNORED] * len(tail)
 
 
-def _perplexity(model: Any, tokenizer: Any, talks: int) -> float:
+def perplexity(model: Any, tokenizer: Any, talks: int) -> float:
+    """Of the assistant's tokens in conversations that no training has seen."""
     total, count = 0.0, 0
     for talk in itertools.islice(conversations(HELD_OUT_SEED), talks):
         pieces = list(_encoded(tokenizer, talk))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of a model that makes pictures or sounds."""
+    """What is measured of a trained model."""
 
     parameters: int
     passed: int
     checked: int
-    failures: list[str]
-    """What was asked for, and did not come."""
+    failures: Sequence[str]
+    """What was asked for and did not come."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Other figures by their names."""

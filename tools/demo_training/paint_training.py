@@ -19,7 +19,7 @@ from demo_training.figures import Figures
 from demo_training.paint_check import shows
 from demo_training.paint_data import Scene, draw, scenes
 from demo_training.paint_model import NOISE, autoencoder, pipeline, text_encoder, unet
-from demo_training.schedule import Told, descend
+from demo_training.schedule import Descent, Told, device
 
 SEED = 1
 VAE_STEPS = 2500
@@ -33,6 +33,7 @@ _VAE_ROWS, _ROWS = 24, 64
 _VAE_RATE, _RATE = 2e-3, 1e-3
 _KEPT = 0.998
 """Of the mean weights, which are the ones that are shipped, with each step."""
+_KL_WEIGHT = 1e-4 / 64
 _UNASKED = 0.1
 """Of the pictures are learned without their words, for guidance."""
 
@@ -43,53 +44,48 @@ def new_tokenizer() -> Any:
     return clip_tokenizer(max_tokens=_TEXT_TOKENS, texts=prompts, vocabulary=_VOCABULARY)
 
 
-def train_vae(*, steps: int, told: Told) -> Any:
+def train_vae(*, steps: int, told: Told, kept: Path) -> Any:
     """The autoencoder, whose latents have a spread of one once they are scaled."""
     torch.manual_seed(SEED)
-    vae = autoencoder().train()
-    parameters = list(vae.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=_VAE_RATE, weight_decay=0.0)
-    for step, (_, images) in enumerate(itertools.islice(_pictures(SEED, _VAE_ROWS), steps)):
+    vae = autoencoder().to(device()).train()
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=_VAE_RATE, weight_decay=0.0)
+    descent = Descent({"vae": vae}, optimizer, steps=steps, highest=_VAE_RATE, told=told, kept=kept / "paint-vae.pt")
+    batches = itertools.islice(_pictures(SEED, _VAE_ROWS), descent.step, None)
+    while descent.goes_on:
+        images = next(batches)[1].to(device())
         spread = vae.encode(images).latent_dist
         restored = vae.decode(spread.sample()).sample
-        loss = (
-            functional.l1_loss(restored, images)
-            + functional.mse_loss(restored, images)
-            + 1e-4 * spread.kl().mean() / 64
-        )
-        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_VAE_RATE))
+        off = functional.l1_loss(restored, images) + functional.mse_loss(restored, images)
+        descent.down(off + _KL_WEIGHT * spread.kl().mean())
+        descent.keep()
     vae.eval()
     _, images = next(_pictures(SEED + 1, 256))
     with torch.inference_mode():
-        vae.register_to_config(scaling_factor=1 / float(vae.encode(images).latent_dist.sample().std()))
+        latents = vae.encode(images.to(device())).latent_dist.sample()
+    vae.register_to_config(scaling_factor=1 / float(latents.std()))
     return vae
 
 
-def train(vae: Any, tokenizer: Any, *, steps: int, told: Told) -> Any:
+def train(vae: Any, tokenizer: Any, *, steps: int, told: Told, kept: Path) -> Any:
     """The pipeline, once text encoder and UNet know which noise belongs to which words."""
     torch.manual_seed(SEED)
-    text, noise = text_encoder(tokenizer).train(), unet().train()
-    both = torch.nn.ModuleList([text, noise])
+    both = torch.nn.ModuleList([text_encoder(tokenizer), unet()]).to(device()).train()
     mean = deepcopy(both).eval()
-    schedule = DDPMScheduler(**NOISE)
+    optimizer = torch.optim.AdamW(both.parameters(), lr=_RATE, weight_decay=0.01)
+    parts = {"weights": both, "mean": mean}
     latents, words = _dataset(vae, tokenizer)
-    unasked = _tokens(tokenizer, [""])
-    parameters = list(both.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=0.01)
-    for step in range(steps):
+    descent = Descent(parts, optimizer, steps=steps, highest=_RATE, told=told, kept=kept / "paint.pt")
+    noises, unasked = DDPMScheduler(**NOISE), _tokens(tokenizer, [""])
+    while descent.goes_on:
         chosen = torch.randint(len(latents), (_ROWS,))
         ids = torch.where(torch.rand(_ROWS, 1) < _UNASKED, unasked, words[chosen])
         clean = latents[chosen]
-        added, at = torch.randn_like(clean), torch.randint(len(schedule), (_ROWS,))
-        noisy = schedule.add_noise(clean, added, at)
-        told_noise = noise(noisy, at, encoder_hidden_states=text(ids).last_hidden_state).sample
-        loss = functional.mse_loss(told_noise, added)
-        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
-        kept = min(_KEPT, step / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(mean.parameters(), parameters, strict=True):
-                slow.lerp_(fast, 1 - kept)
-    return pipeline(tokenizer, mean[0], vae, mean[1])
+        added, at = torch.randn_like(clean), torch.randint(len(noises), (_ROWS,))
+        descent.down(_off(both, ids, noises.add_noise(clean, added, at), at, added))
+        _follow(mean, both, share=1 - min(_KEPT, descent.step / (descent.step + 10)))
+        descent.keep()
+    mean.to("cpu")
+    return pipeline(tokenizer, mean[0], vae.to("cpu"), mean[1])
 
 
 def save(trained: Any, folder: Path) -> None:
@@ -120,12 +116,27 @@ def paint(trained: Any, scene: Scene, seed: int) -> Any:
     return made.images[0]
 
 
+def _off(both: Any, ids: torch.Tensor, noisy: torch.Tensor, at: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """How far the noise that was added is from the noise that is told of."""
+    text, unet_ = both
+    words = text(ids.to(device())).last_hidden_state
+    told_noise = unet_(noisy.to(device()), at.to(device()), encoder_hidden_states=words).sample
+    return functional.mse_loss(told_noise, added.to(device()))
+
+
+def _follow(mean: Any, both: Any, *, share: float) -> None:
+    with torch.no_grad():
+        for slow, fast in zip(mean.parameters(), both.parameters(), strict=True):
+            slow.lerp_(fast, share)
+
+
 def _dataset(vae: Any, tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents and words of many scenes."""
     latents, words = [], []
     with torch.inference_mode():
         for asked, images in itertools.islice(_pictures(SEED, 200), PICTURES // 200):
-            latents.append(vae.encode(images).latent_dist.sample() * vae.config.scaling_factor)
+            spread = vae.encode(images.to(device())).latent_dist
+            latents.append(spread.sample().cpu() * vae.config.scaling_factor)
             words.append(_tokens(tokenizer, [scene.prompt for scene in asked]))
     return torch.cat(latents).clone(), torch.cat(words)
 

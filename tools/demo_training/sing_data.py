@@ -1,7 +1,7 @@
 """What the sound demo learns from: prompts, and the tokens and pitches of the sounds that they ask for.
 
-Sound comes in frames of 0.2 s, in which three voices each play one token: silence, a steady tone, or 0.2 s of
-a plucked note. Tones lie on a grid of 5 Hz, so that each frame holds whole periods and frames join without a click.
+Sound comes in frames of 0.1 s, in which three voices each play one token: silence, a steady tone, or 0.1 s of
+a plucked note. Tones lie on a grid of 10 Hz, so that each frame holds whole periods and frames join without a click.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 RATE_HZ = 8000
-FRAME_SAMPLES = 1600
-FRAMES_PER_S = 5
+FRAME_SAMPLES = 800
+FRAMES_PER_S = 10
 VOICES = 3
-FRAMES = 40
+FRAMES = 80
 """Of a sound as long as the model can make one."""
-CHECKED_FRAMES = 20
+CHECKED_FRAMES = 40
 """Of a sound of usual length."""
 
-GRID_HZ = 5
+GRID_HZ = 10
 LOWEST_HZ, HIGHEST_HZ = 200, 1050
 TONES = (HIGHEST_HZ - LOWEST_HZ) // GRID_HZ + 1
 NAMES = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
 NOTES = 25
 """From middle C, two octaves up."""
-PLUCK_FRAMES = 8
+PLUCK_FRAMES = 16
 TOKENS = 1 + TONES + NOTES * PLUCK_FRAMES
 SILENCE = 0
 
 _MAJOR, _MINOR = (0, 4, 7), (0, 3, 7)
 _SCALE = (0, 2, 4, 5, 7, 9)
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
-NOTE_FRAMES = 2
+NOTE_FRAMES = 4
 """Of each of several notes in a row."""
 _DECAY_S = 0.5
 _HARMONICS = (1.0, 0.5, 0.25)
@@ -173,4 +173,4 @@ def _plucked(prompt: str, notes: list[int]) -> Sound:
     codes = np.full((FRAMES, VOICES), SILENCE, dtype=np.int64)
     for voice, note in enumerate(notes):
         codes[:, voice] = [plucked(note, age) for age in range(FRAMES)]
-    return Sound(prompt, codes, (Span(0.0, 3 / FRAMES_PER_S, tuple(note_hz(note) for note in notes)),))
+    return Sound(prompt, codes, (Span(0.0, 0.6, tuple(note_hz(note) for note in notes)),))

@@ -16,7 +16,7 @@ from transformers import (
 from demo_training.sing_data import CHECKED_FRAMES, FRAMES_PER_S, RATE_HZ, TOKENS, VOICES
 
 CODEBOOK = 512
-_RATIOS = [8, 8, 5, 5]
+_RATIOS = [8, 5, 5, 4]
 """Samples of a frame: their product."""
 _WIDTH = 128
 

@@ -14,14 +14,16 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
 from aquahost.demo.tokens import byte_level_tokenizer
 from demo_training.figures import Figures
-from demo_training.schedule import Told, descend
+from demo_training.schedule import Descent, Told, device
 from demo_training.sing_check import has_pitches
 from demo_training.sing_data import (
     CHECKED_FRAMES,
+    FRAME_SAMPLES,
     FRAMES,
     NOTES,
     RATE_HZ,
     SILENCE,
+    TOKENS,
     TONES,
     VOICES,
     plucked,
@@ -31,11 +33,11 @@ from demo_training.sing_data import (
 from demo_training.sing_model import CODEBOOK, sing_model
 
 SEED = 1
-CODEC_STEPS = 6000
-STEPS = 6000
+CODEC_STEPS = 3000
+STEPS = 4000
 _VOCABULARY = 512
 _CODEC_ROWS, _CODEC_FRAMES = 12, 12
-_ROWS = 64
+_ROWS = 32
 _CODEC_RATE, _RATE = 3e-3, 1.5e-3
 
 
@@ -54,43 +56,51 @@ def new_model() -> tuple[Any, Any]:
     return tokenizer, sing_model(tokenizer)
 
 
-def train_codec(model: Any, *, steps: int, told: Told) -> None:
+def train_codec(model: Any, *, steps: int, told: Told, kept: Path) -> None:
     """Have the codec's decoder play the sum of its tokens' embeddings as the sum of their sounds."""
     torch.manual_seed(SEED)
-    codec = model.audio_encoder.train()
-    table = torch.nn.Parameter(torch.randn(CODEBOOK, codec.config.hidden_size))
-    sound_of = torch.zeros(CODEBOOK, waves().shape[1])
-    sound_of[: waves().shape[0]] = torch.from_numpy(waves())
-    parameters = [table, *codec.decoder.parameters()]
+    codec = model.audio_encoder.to(device()).train()
+    table = torch.nn.Embedding(CODEBOOK, codec.config.hidden_size).to(device())
+    sound_of = torch.zeros(CODEBOOK, FRAME_SAMPLES, device=device())
+    sound_of[:TOKENS] = torch.from_numpy(waves())
+    parts = {"table": table, "decoder": codec.decoder}
+    parameters = [*table.parameters(), *codec.decoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=_CODEC_RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    for step, codes in enumerate(itertools.islice(_codes(Random(SEED)), steps)):
+    file = kept / "sing-codec.pt"
+    descent = Descent(parts, optimizer, steps=steps, highest=_CODEC_RATE, told=told, kept=file)
+    batches = itertools.islice(_codes(Random(SEED)), descent.step, None)
+    while descent.goes_on:
+        codes = next(batches).to(device())
         wanted = sound_of[codes].sum(2).flatten(1)
-        played = codec.decoder(table[codes].sum(2).transpose(1, 2)).squeeze(1)
-        loss = functional.l1_loss(played, wanted) + 10 * functional.mse_loss(played, wanted) + _spectral(played, wanted)
-        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_CODEC_RATE))
+        played = codec.decoder(table(codes).sum(2).transpose(1, 2)).squeeze(1)
+        off = functional.l1_loss(played, wanted) + 10 * functional.mse_loss(played, wanted)
+        descent.down(off + _spectral(played, wanted))
+        descent.keep()
     for layer in codec.quantizer.layers:
-        layer.codebook.embed.copy_(table.detach())
+        layer.codebook.embed.copy_(table.weight.detach())
 
 
-def train(model: Any, tokenizer: Any, *, steps: int, told: Told) -> None:
+def train(model: Any, tokenizer: Any, *, steps: int, told: Told, kept: Path) -> None:
     """Have the language model write the tokens that a prompt asks for."""
     torch.manual_seed(SEED)
-    model.train()
+    model.to(device()).train()
+    parts = {"text": model.text_encoder, "decoder": model.decoder}
     parameters = [*model.text_encoder.parameters(), *model.decoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    stream = sounds(SEED)
-    for step in range(steps):
+    descent = Descent(parts, optimizer, steps=steps, highest=_RATE, told=told, kept=kept / "sing.pt")
+    stream = itertools.islice(sounds(SEED), _ROWS * descent.step, None)
+    while descent.goes_on:
         rows = list(itertools.islice(stream, _ROWS))
-        inputs = tokenizer([row.prompt for row in rows], return_tensors="pt", padding=True)
-        labels = torch.stack([_delayed(torch.from_numpy(row.codes)) for row in rows])
+        inputs = tokenizer([row.prompt for row in rows], return_tensors="pt", padding=True).to(device())
+        labels = torch.stack([_delayed(torch.from_numpy(row.codes)) for row in rows]).to(device())
         before = functional.pad(labels[:, :-1], (0, 0, 1, 0), value=CODEBOOK).transpose(1, 2).flatten(0, 1)
-        loss = model(**inputs, decoder_input_ids=before, labels=labels).loss
-        told(step + 1, descend(optimizer, loss, parameters, step=step, steps=steps, highest=_RATE))
+        descent.down(model(**inputs, decoder_input_ids=before, labels=labels).loss)
+        descent.keep()
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write both, weights in half precision."""
-    model.to(torch.float16).eval().save_pretrained(folder)
+    model.to(device="cpu", dtype=torch.float16).eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -148,7 +158,7 @@ def _delayed(codes: torch.Tensor) -> torch.Tensor:
 def _spectral(played: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     losses = []
     for size in (256, 1024):
-        window = torch.hann_window(size)
+        window = torch.hann_window(size, device=played.device)
         one, other = (
             torch.stft(sound, size, size // 2, window=window, return_complex=True).abs() for sound in (played, wanted)
         )
