@@ -39,6 +39,7 @@ from aquahost.daemon.link_probe import probe_links
 from aquahost.daemon.listeners import listen_tcp, listen_unix, notice_dead_clients
 from aquahost.daemon.log_setup import logging_to
 from aquahost.daemon.open_files import raise_open_files, room_for_connections
+from aquahost.daemon.queue_bounds import jobs_at_once
 from aquahost.daemon.run_folder import DaemonInfo, RunFolder
 from aquahost.daemon.signals import Signals
 from aquahost.daemon.tracing import PromptTraces
@@ -202,6 +203,7 @@ def _jobs(daemon: Daemon, settings: Settings, rates: RateLimits) -> JobDesk:
         paths.jobs_dir(),
         settings.jobs,
         execute=JobAnswers(daemon, rates),
+        at_once=lambda model: jobs_at_once(daemon.settings, model),
         read_input=BatchInput(lambda: daemon.settings),
         write_line=written_line,
         clock=SystemClock(),

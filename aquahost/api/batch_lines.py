@@ -129,9 +129,12 @@ def written_line(batch: Batch, ended: EndedInBatch, reply: bytes | None) -> byte
             "body": msgspec.Raw(error_body(failure)),
         }
     elif batch.ends_as is BatchState.EXPIRED:
-        error = {"code": "batch_expired", "message": "the batch's completion window was over before this request ran"}
+        error = {
+            "code": "batch_expired",
+            "message": "the batch's time was over before this request was answered",
+        }
     elif batch.ends_as is BatchState.CANCELLED:
-        error = {"code": "batch_cancelled", "message": "the batch was cancelled before this request ran"}
+        error = {"code": "batch_cancelled", "message": "the batch was cancelled before this request was answered"}
     else:
         error = {"code": "request_cancelled", "message": "this request was cancelled"}
     line = {

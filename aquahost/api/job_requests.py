@@ -27,7 +27,7 @@ from aquahost.daemon.jobs.accounts import JOB_PRIORITY, account_of
 from aquahost.daemon.jobs.job_table import Job
 from aquahost.daemon.jobs.store import Reply
 from aquahost.daemon.unknown_model import unknown_model
-from aquahost.errors import InvalidRequestError, UnknownModelError
+from aquahost.errors import InvalidRequestError, ModelUnavailableError
 from aquahost.messages.prompts import Request
 
 _TEXT = (Kind.LLM, Kind.TOY)
@@ -132,7 +132,8 @@ class JobAnswers:
         body: Any = parse_model(job.body, endpoint.body)
         if job.model not in self._daemon.settings.models:
             gone = f"the model {job.model!r} is not hosted any more"  # others' names are not for every tenant
-            raise UnknownModelError(gone, param="model", code="model_not_found")
+            # It waits: who takes a model from models.yaml, or starts the daemon with another one, may put it back.
+            raise ModelUnavailableError(gone, code="model_not_found")
         ask = Ask(
             daemon=self._daemon,
             model=job.model,

@@ -1,5 +1,5 @@
 """Where files lie: XDG places, each with an AQUAHOST_* variable that overrides it. Computes paths; makes none,
-except `private_dir`.
+except `private_dir` and `private_dirs`.
 
 | what            | variable             | default                                                         |
 |-----------------|----------------------|-----------------------------------------------------------------|
@@ -15,6 +15,7 @@ except `private_dir`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -75,7 +76,7 @@ def jobs_dir(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """What can be made again: the demo models."""
+    """What can be found out again: how fast the links are."""
     return _override(env, "AQUAHOST_CACHE_DIR") or _xdg(env, "XDG_CACHE_HOME", platformdirs.user_cache_path)
 
 
@@ -127,7 +128,7 @@ def private_dir(path: Path) -> Path:
     Raises StartError if it cannot be made, is no folder, or belongs to someone else, who could read what is in it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dirs(path)
         status = path.lstat()
     except OSError as error:
         raise StartError(f"cannot make the folder {path}: {error.strerror}") from error
@@ -138,6 +139,13 @@ def private_dir(path: Path) -> Path:
     if stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o700)
     return path
+
+
+def private_dirs(path: Path) -> None:
+    """Make `path` and what is missing above it, each for this user alone (0700). Raises OSError."""
+    for folder in (*reversed(path.parents), path):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
 
 
 def _override(env: Mapping[str, str], variable: str) -> Path | None:

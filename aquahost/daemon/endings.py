@@ -34,7 +34,7 @@ def guilty(prompt_id: str, model: str) -> Finished:
 
 def gone(message: str, code: str) -> ErrorDetail:
     """Why prompts end whose model does not run any more."""
-    retry_after_s = RETRY_S if code == "worker_died" else None
+    retry_after_s = RETRY_S if code in ("worker_died", "shutting_down") else None
     return ErrorDetail(
         message=message, status=503, type="service_unavailable_error", code=code, retry_after_s=retry_after_s
     )

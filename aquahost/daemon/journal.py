@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from aquahost.config.paths import private_dirs
 from aquahost.events import Event
 from aquahost.units import MIB
 
@@ -102,7 +103,7 @@ class Journal:
         data = b"".join(
             msgspec.json.encode(JournalEvent(run=self._run, **msgspec.structs.asdict(event))) + b"\n" for event in batch
         )
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dirs(self._path.parent)
         if self._size() + len(data) > self._most_bytes and self._size():
             self._set_aside()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -8,6 +8,7 @@ import os
 import socket
 from pathlib import Path
 
+from aquahost.config.paths import private_dirs
 from aquahost.errors import StartError
 
 LONGEST_SOCKET_PATH = 107
@@ -64,7 +65,7 @@ def listen_unix(path: Path) -> socket.socket:
         if path.is_socket():
             _refuse_if_served(path)
             path.unlink()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dirs(path.parent)
         # The mask, because a mode changed afterwards would leave a moment in which others may connect.
         before = os.umask(0o177)
         try:

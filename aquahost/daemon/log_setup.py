@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aquahost.config.paths import private_dirs
 from aquahost.daemon.log_file import PatientFileHandler
 from aquahost.errors import StartError
 from aquahost.log_format import log_format
@@ -31,7 +32,7 @@ def logging_to(path: Path, form: str = "text", *, log_prompts: bool = False) -> 
     if level not in LEVELS:
         raise StartError(f"AQUAHOST_LOG_LEVEL is {level!r}; use one of {', '.join(LEVELS)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dirs(path.parent)
         file = PatientFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     except OSError as error:
         raise StartError(

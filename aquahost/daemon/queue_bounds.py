@@ -64,3 +64,11 @@ def queue_bounds(settings: Settings) -> QueueBounds:
 
 def _of_tenants(settings: Settings) -> dict[str, int]:
     return {name: tenant.max_queue for name, tenant in settings.tenants.items() if tenant.max_queue is not None}
+
+
+def jobs_at_once(settings: Settings, model: str) -> int:
+    """How many of a model's jobs may run at a time: at most half of the places in its queue, lest they keep out those
+    who wait for an answer."""
+    most = settings.jobs.concurrency
+    known = settings.models.get(model)
+    return most if known is None else min(most, max(1, known.max_queue // 2))

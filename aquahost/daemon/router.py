@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
 from aquahost.clock import Clock
-from aquahost.daemon.endings import event_of, guilty, not_sent, overdue, unavailable
+from aquahost.daemon.endings import RETRY_S, event_of, guilty, not_sent, overdue, unavailable
 from aquahost.daemon.event_log import EventLog
 from aquahost.daemon.first_tokens import FirstTokens
 from aquahost.daemon.hosted_model import HostedModel
@@ -220,7 +220,7 @@ class Router:
         """Raises ModelUnavailableError once prompts are refused."""
         if self.refusal is not None:
             message, code = self.refusal
-            raise ModelUnavailableError(message, code=code)
+            raise ModelUnavailableError(message, code=code, retry_after_s=RETRY_S)
 
     @property
     def live(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from aquahost.config.paths import private_dirs
 from aquahost.errors import ConfigError, StartError
 from aquahost.keys.record import KeyRecord, digest_of, new_id, new_key
 
@@ -111,7 +112,7 @@ class KeyFile:
         """The keys, to be changed by nobody else meanwhile, and written if they have been."""
         folder = self.path.parent
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_dirs(folder)
             # A file of its own, since the other one is replaced.
             lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

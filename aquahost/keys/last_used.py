@@ -6,6 +6,8 @@ import contextlib
 import time
 from pathlib import Path
 
+from aquahost.config.paths import private_dirs
+
 PERIOD_S = 60.0
 """How far behind what is kept may be."""
 
@@ -28,7 +30,7 @@ class LastUsed:
             return
         self._noted_s[key_id] = now_s
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_dirs(self._folder)
             (self._folder / key_id).touch(mode=0o600)
 
     def at(self, key_id: str) -> float | None:

@@ -60,6 +60,7 @@ def test_while_it_drains_it_is_not_ready_and_prompts_that_live_end_well(places: 
             assert client.get("/healthz").status_code == 200
             refused = client.post("/v1/chat/completions", json=body(1))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+            assert int(refused.headers["retry-after"]) > 0
             assert 'aquahost_prompts_refused_total{model="chat",status="503"} 1.0' in client.get("/metrics").text
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"

@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from aquahost_cuda.check import call
 from aquahost_cuda.driver import HOST, EmulatedDriver
 from aquahost_cuda.emulated.link_times import LinkTimes
 from aquahost_cuda.vmm import Buffer
 from driver_fixtures import PAGE, emulated, new_stream, opened
+
+pytestmark = pytest.mark.alone
 
 LATENCY_S = 0.05
 COPIES = 4

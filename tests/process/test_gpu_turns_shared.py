@@ -36,6 +36,8 @@ from daemon_fixtures import (
     worker_pid,
 )
 
+pytestmark = pytest.mark.alone
+
 SHARER = """
 import sys, time
 from aquahost.clock import SystemClock

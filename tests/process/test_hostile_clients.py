@@ -21,6 +21,8 @@ from aquahost.api.connection_limits import DOORWAY, ConnectionLimits
 from aquahost.messages.prompts import Request
 from fake_daemon import FakeDaemon, FakeStream, answer, fake_settings
 
+pytestmark = pytest.mark.alone
+
 SHORT = ConnectionLimits(max_connections=3000, request_timeout_s=0.5, unread_timeout_s=0.5)
 PATIENT = ConnectionLimits(max_connections=3000, request_timeout_s=60.0, unread_timeout_s=60.0)
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}

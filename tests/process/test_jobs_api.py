@@ -297,6 +297,17 @@ async def test_so_many_of_a_model_run_at_once_and_other_models_do_not_wait(tmp_p
         assert daemon.streams[0].cancelled or daemon.streams[1].cancelled
 
 
+async def test_jobs_leave_half_of_a_queue_to_prompts_that_somebody_waits_for(tmp_path: Path) -> None:
+    daemon = FakeDaemon(fake_settings(max_queue=6), hang)
+    async with job_host(tmp_path, daemon) as host:
+        await host.desk.submit([a_job(user=str(number)) for number in range(8)])
+        await until(lambda: len(daemon.live) == 3)
+        await asyncio.sleep(0.05)
+        assert len(daemon.live) == 3
+        daemon.live[0].cancel()
+        await until(lambda: len(daemon.streams) == 4)
+
+
 async def test_a_prompt_cancelled_by_hand_ends_its_job(host: JobHost) -> None:
     host.daemon.script = hang
     (job,) = await host.desk.submit([a_job()])
@@ -343,15 +354,20 @@ async def test_a_claim_that_fails_while_the_daemon_ends_does_not_keep_it(
         await asyncio.wait_for(ending, PATIENCE_S)
 
 
-async def test_a_model_that_is_hosted_no_more_fails_its_jobs_without_naming_others(host: JobHost) -> None:
-    host.daemon.refuse = ModelUnavailableError("the model is being loaded", code="model_loading", retry_after_s=0.05)
+async def test_jobs_of_a_model_that_is_hosted_no_more_wait_until_it_is_back(host: JobHost) -> None:
+    host.daemon.refuse = ModelUnavailableError("being loaded; try again soon", code="model_loading", retry_after_s=0.05)
     (job,) = await host.desk.submit([a_job()])
-    host.daemon.settings = fake_settings(models={"secret": {"kind": "toy"}})
-    view = await ended(host, job.id)
-    assert view.state is JobState.FAILED
-    assert view.error is not None
-    assert view.error.code == "model_not_found"
-    assert "secret" not in view.error.message
+    await _noted(host, job.id, "being loaded")
+    before, host.daemon.settings = host.daemon.settings, fake_settings(models={"secret": {"kind": "toy"}})
+    await _noted(host, job.id, "the model 'chat' is not hosted any more")
+    host.daemon.settings, host.daemon.refuse = before, None
+    assert (await ended(host, job.id)).state is JobState.COMPLETED
+
+
+async def _noted(host: JobHost, job: str, note: str) -> None:
+    while (view := await host.desk.job(job)).note != note:
+        assert view.state is not JobState.FAILED
+        await asyncio.sleep(0.005)
 
 
 async def test_jobs_take_their_tokens_of_their_tenant_s_rate(tmp_path: Path) -> None:
@@ -368,7 +384,8 @@ async def test_jobs_take_their_tokens_of_their_tenant_s_rate(tmp_path: Path) -> 
         assert "100 tokens" in view.note
 
 
-async def test_a_full_disk_fails_the_job_and_nothing_else(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_that_finds_the_disk_full_waits_for_room(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquahost.daemon.jobs.store_thread.RETRY_S", 0.05)
     real, full = os.fsync, True
 
     def fsync(fd: int) -> None:
@@ -378,17 +395,36 @@ async def test_a_full_disk_fails_the_job_and_nothing_else(host: JobHost, monkeyp
 
     monkeypatch.setattr(os, "fsync", fsync)
     (job,) = await host.desk.submit([a_job()])
-    view = await ended(host, job.id)
-    assert view.state is JobState.FAILED
-    assert view.error is not None
-    assert "No space left on device" in view.error.message
+    await until(lambda: host.daemon.streams and host.daemon.streams[0].ended)
     with pytest.raises(openai.InternalServerError) as failure:
         await host.client.files.create(file=("in", b"x"), purpose="batch")
     assert failure.value.status_code == 503
     assert "No space left on device" in failure.value.message
+    await asyncio.sleep(0.2)
+    assert (await host.desk.job(job.id)).state is JobState.RUNNING
     full = False
-    (job,) = await host.desk.submit([a_job()])
     assert (await ended(host, job.id)).state is JobState.COMPLETED
+    assert len(host.daemon.streams) == 1, "it has not run again"
+
+
+async def test_a_result_for_which_there_is_no_room_is_made_again_by_the_next_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, full = os.fsync, True
+
+    def fsync(fd: int) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    async with job_host(tmp_path, FakeDaemon()) as host:
+        (job,) = await host.desk.submit([a_job()])
+        await until(lambda: host.daemon.streams and host.daemon.streams[0].ended)
+        await asyncio.sleep(0.05)
+    full = False
+    async with job_host(tmp_path, FakeDaemon()) as host:
+        assert (await ended(host, job.id)).state is JobState.COMPLETED
 
 
 async def test_a_batch_whose_files_cannot_be_written_yet_waits(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:

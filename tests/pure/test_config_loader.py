@@ -26,8 +26,14 @@ def mistakes_in(text: str, file: Path, env: dict[str, str] | None = None) -> lis
     return str(caught.value).splitlines()
 
 
-def test_an_empty_file_is_all_defaults(file: Path) -> None:
-    file.write_text("")
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff"])
+def test_an_empty_file_may_have_been_cut_off_and_is_refused(file: Path, text: str) -> None:
+    assert mistakes_in(text, file) == [f"{file}: is empty; a host without models says so with: models: {{}}"]
+
+
+@pytest.mark.parametrize("text", ["models: {}", "# nothing yet\n", "models:\n"])
+def test_a_file_without_settings_is_all_defaults(file: Path, text: str) -> None:
+    file.write_text(text)
     settings = load_settings(file, {})
     assert settings.host.port == 8712
     assert settings.models == {}
@@ -188,7 +194,7 @@ def test_flag_beats_variable_beats_file_beats_default(file: Path) -> None:
 
 @pytest.mark.parametrize("listen", ["0.0.0.0", "::", "::1", "localhost", "gpu-1.example.org", "a1"])
 def test_addresses_and_host_names_can_be_listened_on(listen: str, file: Path) -> None:
-    file.write_text("")
+    file.write_text("models:")
     assert load_settings(file, {"AQUAHOST_HOST__LISTEN": listen}).host.listen == listen
 
 

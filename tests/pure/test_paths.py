@@ -87,3 +87,14 @@ def test_a_private_folder_is_never_a_link_or_anothers(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(StartError, match="belongs to another user"):
         paths.private_dir(tmp_path / "real")
+
+
+def test_folders_that_are_missing_are_the_user_s_alone_and_others_stay_as_they_are(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "shared"
+    open_to_all.mkdir(mode=0o755)
+    for _ in range(2):
+        paths.private_dirs(open_to_all / "state" / "logs")
+    modes = [
+        stat.S_IMODE(path.stat().st_mode) for path in (open_to_all, open_to_all / "state", open_to_all / "state/logs")
+    ]
+    assert modes == [0o755, 0o700, 0o700]

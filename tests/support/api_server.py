@@ -70,9 +70,19 @@ class ApiServer:
         return len(self.server.server_state.connections)
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run `function` in the server's event loop."""
+        """Run `function` in the server's event loop, and wait for it: a loop that is asked faster than it can answer
+        does nothing else any more."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(function)
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                function()
+            finally:
+                done.set()
+
+        self._loop.call_soon_threadsafe(run)
+        assert done.wait(timeout=30)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=self._new_loop) as runner:

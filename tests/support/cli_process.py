@@ -38,7 +38,9 @@ class CliProcess:
         )
         return str(path)
 
-    def run(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, stdin: str = "", patience_s: float = PATIENCE_S, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
             self.line(*words),
@@ -46,7 +48,7 @@ class CliProcess:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=patience_s,
             check=False,
         )
 

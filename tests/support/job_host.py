@@ -20,6 +20,7 @@ from aquahost.api.job_requests import JobAnswers
 from aquahost.api.rate_limits import RateLimits
 from aquahost.clock import Clock, SystemClock
 from aquahost.daemon.jobs.desk import JobDesk
+from aquahost.daemon.queue_bounds import jobs_at_once
 from fake_daemon import FakeDaemon
 
 PATIENCE_S = 20.0
@@ -48,6 +49,7 @@ def a_desk(
         folder,
         daemon.settings.jobs,
         execute=JobAnswers(daemon, rates),
+        at_once=lambda model: jobs_at_once(daemon.settings, model),
         read_input=BatchInput(lambda: daemon.settings),
         write_line=written_line,
         clock=clock or SystemClock(),

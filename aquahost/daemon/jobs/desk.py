@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
@@ -41,19 +41,19 @@ class JobDesk:
         settings: JobSettings,
         *,
         execute: Execute,
+        at_once: Callable[[str], int],
         read_input: ReadInput,
         write_line: WriteLine,
         clock: Clock,
         faults: list[str],
     ) -> None:
         """Opens the folder and clears up what a killed daemon left there; raises StartError. `execute` answers a job's
-        request, `read_input` and `write_line` know the lines of batches; `faults` takes the word on what has broken."""
+        request, `at_once` says how many of a model may run at a time, `read_input` and `write_line` know the lines of
+        batches; `faults` takes the word on what has broken."""
         self.settings = settings
         self._storage = StoreThread(folder)
         self._tasks = Tasks("the jobs", faults)
-        self._runner = Runner(
-            self._storage, execute, concurrency=settings.concurrency, clock=clock, ended=self._job_ended
-        )
+        self._runner = Runner(self._storage, execute, at_once=at_once, clock=clock, ended=self._job_ended)
         self._batches = BatchWork(
             self._storage,
             read_input=read_input,
@@ -273,7 +273,12 @@ class JobDesk:
         """With why it waits."""
         if view.state is not JobState.QUEUED:
             return view
-        return msgspec.structs.replace(view, note=self._runner.pauses.why(view.model, view.tenant))
+        return msgspec.structs.replace(view, note=_as_note(self._runner.pauses.why(view.model, view.tenant)))
+
+
+def _as_note(why: str) -> str:
+    """Without the advice to try again, which the daemon follows by itself."""
+    return why.partition("; try again")[0]
 
 
 def _no_batch(batch: str) -> UnknownJobError:

@@ -36,15 +36,15 @@ class Runner:
         storage: StoreThread,
         execute: Execute,
         *,
-        concurrency: int,
+        at_once: Callable[[str], int],
         clock: Clock,
         ended: Callable[[Job], None],
     ) -> None:
-        """`concurrency`: most jobs of a model at a time. `ended` is told of each job that has ended for good."""
+        """`at_once`: most jobs of a model at a time. `ended` is told of each job that has ended for good."""
         self.pauses = Pauses()
         self._storage = storage
         self._execute = execute
-        self._concurrency = concurrency
+        self._at_once = at_once
         self._clock = clock
         self._ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -87,7 +87,7 @@ class Runner:
 
     async def _begin_what_fits(self, now_s: float) -> None:
         for model in await self._storage.do(lambda store: store.jobs.queued_models()):
-            free = self._concurrency - self._of_model[model]
+            free = self._at_once(model) - self._of_model[model]
             if free > 0:
                 await self._begin(model, free, now_s)
 
@@ -135,6 +135,7 @@ class Runner:
 
         try:
             reply = await self._execute(job, taken)
+            await self._complete(job, reply)
         except asyncio.CancelledError:
             await self._storage.insist(_requeue(job, refused=False))  # in vain where it was cancelled for good
             raise
@@ -143,8 +144,6 @@ class Runner:
         except Exception:
             logger.exception("job %s broke", job.id, extra=OF_PROMPT)
             await self._fail(job, ErrorDetail(message="an internal fault; see `aquahost logs`", code="internal_error"))
-        else:
-            await self._complete(job, reply)
 
     async def _on_error(self, job: Job, error: RequestError, *, refused: bool) -> None:
         if error.status in (429, 503):
@@ -164,12 +163,9 @@ class Runner:
         await self._fail(job, detail_of(error))
 
     async def _complete(self, job: Job, reply: Reply) -> None:
-        try:
-            await self._storage.do(lambda store: store.keep_result(job, reply, time.time()))
-        except StorageError as error:
-            logger.error("the result of job %s is lost: %s", job.id, error)
-            message = f"the result could not be kept: {error.message}"
-            await self._fail(job, ErrorDetail(message=message, status=500, code=error.code))
+        kept = await self._storage.insist(lambda store: store.keep_result(job, reply, time.time()))
+        if kept is None:  # the daemon ends before the disk takes it; the job runs again in the next one
+            await self._storage.insist(_requeue(job, refused=False))
         else:
             self._ended(job)
 

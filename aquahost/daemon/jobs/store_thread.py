@@ -44,7 +44,10 @@ class StoreThread:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.store)
         except (sqlite3.Error, OSError) as error:
-            raise StorageError(f"the daemon's jobs cannot be kept: {reason(error)}", retry_after_s=RETRY_S) from error
+            raise StorageError(
+                f"the daemon cannot keep jobs: {reason(error)}; its owner must free some disk space",
+                retry_after_s=RETRY_S,
+            ) from error
 
     async def insist(self, work: Callable[[Store], T]) -> T | None:
         """As `do`, again and again until the disk takes it; None if the daemon ends before that."""
