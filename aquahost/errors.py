@@ -94,8 +94,10 @@ class StorageError(RequestError):
     status = 503
     type = "service_unavailable_error"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, is_full: bool = False) -> None:
         super().__init__(message, code="storage_failed", retry_after_s=retry_after_s)
+        self.is_full = is_full
+        """Whether there is no room, which may change, and not some other fault."""
 
 
 class ModelStateError(RequestError):

@@ -133,7 +133,7 @@ class JobAnswers:
         if job.model not in self._daemon.settings.models:
             gone = f"the model {job.model!r} is not hosted any more"  # others' names are not for every tenant
             # It waits: who takes a model from models.yaml, or starts the daemon with another one, may put it back.
-            raise ModelUnavailableError(gone, code="model_not_found")
+            raise ModelUnavailableError(gone, code="model_not_hosted")
         ask = Ask(
             daemon=self._daemon,
             model=job.model,

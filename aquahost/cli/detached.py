@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aquahost.cli.surroundings import Surroundings
+from aquahost.config.paths import private_dirs
 from aquahost.errors import StartError, UnreachableError
 from aquahost.messages.snapshot import Snapshot
 
@@ -61,7 +62,7 @@ class Detached:
 def start_detached(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Detached:
     """Start `aquahost up` with these arguments, apart from this terminal. Raises StartError if that fails."""
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dirs(log.parent)
         with log.open("ab") as target:
             offset = target.seek(0, os.SEEK_END)
             process = subprocess.Popen(

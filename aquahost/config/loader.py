@@ -51,11 +51,10 @@ def load_settings(path: Path, env: Mapping[str, str] = os.environ, overrides: tu
 def load(path: Path, env: Mapping[str, str] = os.environ, overrides: tuple[Override, ...] = ()) -> Loaded:
     """As `load_settings`, with origins."""
     schema = Schema()
-    text = read_text(path)
-    if not text.strip():  # it may have been cut off, which must not take all models away
-        raise ConfigError(f"{path}: is empty; a host without models says so with: models: {{}}")
-    tree = parse_yaml(text, str(path))
+    tree = parse_yaml(read_text(path), str(path))
     mistakes = list(tree.mistakes)
+    if tree.value is None and not mistakes:  # it may have been cut off, which must not take all models away
+        raise ConfigError(f"{path}: is empty; a host without models says so with: models: {{}}")
     if tree.value is not None and not isinstance(tree.value, dict):
         raise ConfigError(f"{path}: needs {schema.allowed(())}")
     value = _without_extras(tree.value or {}, schema)

@@ -15,7 +15,6 @@ except `private_dir` and `private_dirs`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import tempfile
@@ -143,9 +142,14 @@ def private_dir(path: Path) -> Path:
 
 def private_dirs(path: Path) -> None:
     """Make `path` and what is missing above it, each for this user alone (0700). Raises OSError."""
-    for folder in (*reversed(path.parents), path):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        private_dirs(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
 
 
 def _override(env: Mapping[str, str], variable: str) -> Path | None:

@@ -67,8 +67,7 @@ def _of_tenants(settings: Settings) -> dict[str, int]:
 
 
 def jobs_at_once(settings: Settings, model: str) -> int:
-    """How many of a model's jobs may run at a time: at most half of the places in its queue, lest they keep out those
-    who wait for an answer."""
-    most = settings.jobs.concurrency
+    """How many of a model's jobs may run at a time: at most half as many as its queue has places, lest they keep out
+    those who wait for an answer; one, which will be refused, of a model that is not hosted."""
     known = settings.models.get(model)
-    return most if known is None else min(most, max(1, known.max_queue // 2))
+    return 1 if known is None else min(settings.jobs.concurrency, max(1, known.max_queue // 2))

@@ -365,9 +365,10 @@ async def test_jobs_of_a_model_that_is_hosted_no_more_wait_until_it_is_back(host
 
 
 async def _noted(host: JobHost, job: str, note: str) -> None:
-    while (view := await host.desk.job(job)).note != note:
-        assert view.state is not JobState.FAILED
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):
+        while (view := await host.desk.job(job)).note != note:
+            assert view.state is not JobState.FAILED
+            await asyncio.sleep(0.005)
 
 
 async def test_jobs_take_their_tokens_of_their_tenant_s_rate(tmp_path: Path) -> None:
@@ -401,7 +402,8 @@ async def test_a_result_that_finds_the_disk_full_waits_for_room(host: JobHost, m
     assert failure.value.status_code == 503
     assert "No space left on device" in failure.value.message
     await asyncio.sleep(0.2)
-    assert (await host.desk.job(job.id)).state is JobState.RUNNING
+    view = await host.desk.job(job.id)
+    assert (view.state, view.note) == (JobState.RUNNING, "done, but the disk has no room for its result")
     full = False
     assert (await ended(host, job.id)).state is JobState.COMPLETED
     assert len(host.daemon.streams) == 1, "it has not run again"

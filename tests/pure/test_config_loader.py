@@ -26,12 +26,12 @@ def mistakes_in(text: str, file: Path, env: dict[str, str] | None = None) -> lis
     return str(caught.value).splitlines()
 
 
-@pytest.mark.parametrize("text", ["", " \n", "\ufeff"])
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff", "# nothing yet\n", "---\n"])
 def test_an_empty_file_may_have_been_cut_off_and_is_refused(file: Path, text: str) -> None:
     assert mistakes_in(text, file) == [f"{file}: is empty; a host without models says so with: models: {{}}"]
 
 
-@pytest.mark.parametrize("text", ["models: {}", "# nothing yet\n", "models:\n"])
+@pytest.mark.parametrize("text", ["models: {}", "models:\n", "host:\n"])
 def test_a_file_without_settings_is_all_defaults(file: Path, text: str) -> None:
     file.write_text(text)
     settings = load_settings(file, {})

@@ -73,16 +73,11 @@ class ApiServer:
         """Run `function` in the server's event loop, and wait for it: a loop that is asked faster than it can answer
         does nothing else any more."""
         assert self._loop is not None
-        done = threading.Event()
 
-        def run() -> None:
-            try:
-                function()
-            finally:
-                done.set()
+        async def run() -> None:
+            function()
 
-        self._loop.call_soon_threadsafe(run)
-        assert done.wait(timeout=30)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=self._new_loop) as runner:

@@ -19,10 +19,10 @@ from aquahost.daemon.jobs.job_table import Job, NewJob
 from aquahost.daemon.jobs.names import batch_id, file_id
 from aquahost.daemon.jobs.runner import Execute, Runner
 from aquahost.daemon.jobs.store import Store
-from aquahost.daemon.jobs.store_thread import StoreThread, reason
+from aquahost.daemon.jobs.store_thread import StoreThread, not_kept
 from aquahost.daemon.jobs.sweeper import Sweeper
 from aquahost.daemon.tasks import Tasks
-from aquahost.errors import ModelStateError, QueueFullError, StorageError, UnknownJobError
+from aquahost.errors import ModelStateError, QueueFullError, UnknownJobError
 from aquahost.messages.jobs import Batch, BatchState, JobState, JobView, StoredFile
 
 FULL_RETRY_S = 60.0
@@ -140,9 +140,9 @@ class JobDesk:
         try:
             await asyncio.to_thread(self._storage.store.blobs.copy, file.id, content)
         except OSError as error:
-            raise StorageError(f"the file cannot be kept: {reason(error)}", retry_after_s=FULL_RETRY_S) from error
+            raise not_kept("the file", error, retry_after_s=FULL_RETRY_S) from error
         await self._storage.do(lambda store: store.files.add(file))
-        await self._sweeper.remove_surplus()
+        await self._sweeper.make_room()
         return file
 
     async def file(self, tenant: str, file: str) -> StoredFile:
@@ -271,14 +271,16 @@ class JobDesk:
 
     def _noted(self, view: JobView) -> JobView:
         """With why it waits."""
+        if view.id in self._runner.unkept:
+            return msgspec.structs.replace(view, note="done, but the disk has no room for its result")
         if view.state is not JobState.QUEUED:
             return view
         return msgspec.structs.replace(view, note=_as_note(self._runner.pauses.why(view.model, view.tenant)))
 
 
 def _as_note(why: str) -> str:
-    """Without the advice to try again, which the daemon follows by itself."""
-    return why.partition("; try again")[0]
+    """Without the advice to try again at some time, which the daemon follows by itself."""
+    return why.removesuffix("; try again later").removesuffix("; try again soon")
 
 
 def _no_batch(batch: str) -> UnknownJobError:

@@ -42,6 +42,8 @@ class Runner:
     ) -> None:
         """`at_once`: most jobs of a model at a time. `ended` is told of each job that has ended for good."""
         self.pauses = Pauses()
+        self.unkept: set[str] = set()
+        """Jobs that are done but for their results, for which the disk has no room."""
         self._storage = storage
         self._execute = execute
         self._at_once = at_once
@@ -163,11 +165,36 @@ class Runner:
         await self._fail(job, detail_of(error))
 
     async def _complete(self, job: Job, reply: Reply) -> None:
-        kept = await self._storage.insist(lambda store: store.keep_result(job, reply, time.time()))
-        if kept is None:  # the daemon ends before the disk takes it; the job runs again in the next one
-            await self._storage.insist(_requeue(job, refused=False))
-        else:
+        try:
+            kept = await self._keep(job, reply)
+        except StorageError as error:
+            logger.error("the result of job %s is lost: %s", job.id, error)
+            message = f"the result could not be kept: {error.message}"
+            await self._fail(job, ErrorDetail(message=message, status=500, code=error.code))
+            return
+        finally:
+            self.unkept.discard(job.id)
+        if kept:
             self._ended(job)
+        else:
+            await self._storage.insist(_requeue(job, refused=False))
+
+    async def _keep(self, job: Job, reply: Reply) -> bool:
+        """Keep a result, on a full disk once there is room; False if the daemon ends before that."""
+        while True:
+            try:
+                await self._storage.do(lambda store: store.keep_result(job, reply, time.time()))
+            except StorageError as error:
+                if not error.is_full:
+                    raise
+                if job.id not in self.unkept:
+                    logger.error("the result of job %s waits for room on the disk: %s", job.id, error)
+                self.unkept.add(job.id)
+            else:
+                return True
+            if self._storage.closing:
+                return False
+            await self._storage.wait()
 
     async def _fail(self, job: Job, detail: ErrorDetail) -> None:
         await self._storage.insist(lambda store: store.jobs.fail(job.id, detail, time.time()))

@@ -87,7 +87,13 @@ class Store:
         if view is None or view.state.has_ended:
             return False
         self.blobs.write(job.id, reply.data)
-        return self.jobs.complete(job.id, reply.media_type, len(reply.data), now_s)
+        kept = False
+        try:
+            kept = self.jobs.complete(job.id, reply.media_type, len(reply.data), now_s)
+        finally:
+            if not kept:  # whoever cancels the job now must not leave its reply behind
+                self.blobs.remove(job.id)
+        return kept
 
     # -- files -------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import sqlite3
 import time
@@ -44,10 +45,7 @@ class StoreThread:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.store)
         except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"the daemon cannot keep jobs: {reason(error)}; its owner must free some disk space",
-                retry_after_s=RETRY_S,
-            ) from error
+            raise not_kept("the daemon's jobs", error, retry_after_s=RETRY_S) from error
 
     async def insist(self, work: Callable[[Store], T]) -> T | None:
         """As `do`, again and again until the disk takes it; None if the daemon ends before that."""
@@ -62,6 +60,15 @@ class StoreThread:
     async def pause(self, why: str) -> None:
         """Wait before trying again what failed, or until the daemon ends."""
         logger.error("%s; trying again in %g s", why, RETRY_S)
+        await self.wait()
+
+    @property
+    def closing(self) -> bool:
+        """Whether those who insist are to give up."""
+        return self._closing.is_set()
+
+    async def wait(self) -> None:
+        """Let some time pass, or the daemon's end come."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), RETRY_S)
 
@@ -74,6 +81,16 @@ class StoreThread:
         self.stop_insisting()
         await asyncio.to_thread(self._thread.shutdown)
         self.store.close()
+
+
+def not_kept(what: str, error: sqlite3.Error | OSError, *, retry_after_s: float) -> StorageError:
+    """The error that says why `what` is not kept, and if there is no room, who can make some."""
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    else:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    advice = "; whoever runs the daemon must free some disk space" if full else ""
+    return StorageError(f"{what} cannot be kept: {reason(error)}{advice}", retry_after_s=retry_after_s, is_full=full)
 
 
 def reason(error: Exception) -> str:

@@ -30,13 +30,19 @@ class Sweeper:
             try:
                 self._look()
                 await self._batches.expire(self._ages.age_s)
-                await self.remove_surplus()
+                await self._remove_surplus()
             except StorageError as error:
                 logger.error("nothing can be removed: %s", error)
             await asyncio.sleep(SWEEP_S)
 
-    async def remove_surplus(self) -> None:
-        """Remove what is too old, and what there is no room for. Raises StorageError."""
+    async def make_room(self) -> None:
+        """Remove what there is no room for now that more has come; what fails is tried again with the next sweep."""
+        try:
+            await self._remove_surplus()
+        except StorageError as error:
+            logger.error("nothing can be removed: %s", error)
+
+    async def _remove_surplus(self) -> None:
         self._look()
         age_s, settings = self._ages.age_s, self._settings
         await self._storage.do(
