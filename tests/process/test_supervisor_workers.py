@@ -183,6 +183,7 @@ async def test_unloading_a_failed_model_waits_for_its_worker_s_end() -> None:
 async def test_a_log_is_kept_small_while_its_worker_lives() -> None:
     async with running_daemon({"chat": toy()}) as daemon:
         log = daemon.log_path("chat")
+        await until(lambda: b"chat is ready" in log.read_bytes())  # which it says to the daemon first
         with log.open("ab") as file:
             file.write(b"chatter\n" * (LIVE_BYTES // 8))
         await until(lambda: log.stat().st_size <= KEPT_BYTES)

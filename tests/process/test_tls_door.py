@@ -25,15 +25,16 @@ from aquahost.messages.prompts import Request
 from certificates import make_certificate
 from fake_daemon import FakeDaemon, FakeStream, fake_settings
 
-pytestmark = pytest.mark.alone
-
 SHORT = ConnectionLimits(max_connections=3000, request_timeout_s=0.5, unread_timeout_s=0.5)
 PATIENT = replace(SHORT, request_timeout_s=60.0, unread_timeout_s=60.0)
 GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 PATIENCE_S = 10.0
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,9 @@ class Terminal:
         self.before = termios.tcgetattr(theirs)
         self.written = b""
         self._set_size(columns, lines)
-        env = {**env, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        # A size in the environment, as test runners may set it, would count for more than the terminal's own.
+        env = {name: value for name, value in env.items() if name not in ("LINES", "COLUMNS")}
+        env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         self.process = subprocess.Popen(
             list(line), env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
