@@ -51,7 +51,7 @@ floors: install-dev
 
 unit: install-dev  ## all tests; those whose times others would spoil one after the other, three minutes of soak among them
 	$(BIN)/pytest -q -n 2 --dist worksteal --ignore tests/process
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not gpu and not bench and not alone" tests/process
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not gpu and not bench and not alone" tests/process
 	$(BIN)/pytest -q -m "not gpu and not bench and alone" tests/process
 
 bench: install-dev  ## measure every figure in docs/benchmarks.md (about ten minutes; close everything else)
