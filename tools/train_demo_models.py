@@ -8,7 +8,6 @@ A training that was stopped goes on when it is started again.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,14 +31,15 @@ def main() -> None:
     console = Console(markup=False, highlight=False)
     for name in given.models:
         train, check = _MODELS[name]
-        folder = given.out / name
+        folder, kept = given.out / name, given.kept / name
         if not given.only_check:
-            kept = given.kept / name
             with progress(console) as begin:
                 train(folder, given.effort, begin, kept)
-            shutil.rmtree(kept, ignore_errors=True)
         figures = check(folder)
         write_card(name, folder, figures)
+        if not given.only_check:
+            for stopped in kept.glob("*.pt"):
+                stopped.unlink()
         for line in _lines(figures):
             console.print(f"{name}: {line}", soft_wrap=True)
 

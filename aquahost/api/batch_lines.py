@@ -129,10 +129,7 @@ def written_line(batch: Batch, ended: EndedInBatch, reply: bytes | None) -> byte
             "body": msgspec.Raw(error_body(failure)),
         }
     elif batch.ends_as is BatchState.EXPIRED:
-        error = {
-            "code": "batch_expired",
-            "message": "the batch's time was over before this request was answered",
-        }
+        error = {"code": "batch_expired", "message": "the batch's time was over before this request was answered"}
     elif batch.ends_as is BatchState.CANCELLED:
         error = {"code": "batch_cancelled", "message": "the batch was cancelled before this request was answered"}
     else:

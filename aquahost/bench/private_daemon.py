@@ -49,7 +49,7 @@ class PrivateDaemon:
 
 def private_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
     """`inherited`, with a daemon of its own in `folder`: nothing may lead to the user's daemon, or change the measured
-    one. Only the cache stays where it is: the links need not be measured again."""
+    one. Only the cache stays where it is, so that demo models are not made again."""
     kept = {name: value for name, value in inherited.items() if not name.startswith("AQUAHOST_")}
     if cache := inherited.get("AQUAHOST_CACHE_DIR"):
         kept["AQUAHOST_CACHE_DIR"] = cache

@@ -75,7 +75,7 @@ def jobs_dir(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """What can be found out again: how fast the links are."""
+    """What can be made again: the demo models, and how fast the links are."""
     return _override(env, "AQUAHOST_CACHE_DIR") or _xdg(env, "XDG_CACHE_HOME", platformdirs.user_cache_path)
 
 

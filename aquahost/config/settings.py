@@ -154,8 +154,7 @@ class JobSettings(Frozen):
     """Jobs and batches: prompts that outlive their clients and the daemon."""
 
     concurrency: int = Field(default=8, ge=1, le=1024)
-    """Most jobs of one model that run at the same time, and never more than half as many as its
-    `max_queue`."""
+    """Most jobs of one model that run at the same time; half as many as its `max_queue` at most."""
     weight: float = Field(default=0.25, gt=0, le=1e6)
     """Share of a model that a tenant's jobs get, in proportion to the tenant's prompts that somebody waits for."""
     max_queued: int = Field(default=100_000, ge=1)

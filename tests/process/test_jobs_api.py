@@ -385,16 +385,24 @@ async def test_jobs_take_their_tokens_of_their_tenant_s_rate(tmp_path: Path) -> 
         assert "100 tokens" in view.note
 
 
+class FullDisk:
+    """A disk that takes no content until `full` is made false."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
 async def test_a_result_that_finds_the_disk_full_waits_for_room(host: JobHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aquahost.daemon.jobs.store_thread.RETRY_S", 0.05)
-    real, full = os.fsync, True
-
-    def fsync(fd: int) -> None:
-        if full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    disk = FullDisk(monkeypatch)
     (job,) = await host.desk.submit([a_job()])
     await until(lambda: host.daemon.streams and host.daemon.streams[0].ended)
     with pytest.raises(openai.InternalServerError) as failure:
@@ -404,7 +412,7 @@ async def test_a_result_that_finds_the_disk_full_waits_for_room(host: JobHost, m
     await asyncio.sleep(0.2)
     view = await host.desk.job(job.id)
     assert (view.state, view.note) == (JobState.RUNNING, "done, but the disk has no room for its result")
-    full = False
+    disk.full = False
     assert (await ended(host, job.id)).state is JobState.COMPLETED
     assert len(host.daemon.streams) == 1, "it has not run again"
 
@@ -412,19 +420,12 @@ async def test_a_result_that_finds_the_disk_full_waits_for_room(host: JobHost, m
 async def test_a_result_for_which_there_is_no_room_is_made_again_by_the_next_daemon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, full = os.fsync, True
-
-    def fsync(fd: int) -> None:
-        if full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    disk = FullDisk(monkeypatch)
     async with job_host(tmp_path, FakeDaemon()) as host:
         (job,) = await host.desk.submit([a_job()])
         await until(lambda: host.daemon.streams and host.daemon.streams[0].ended)
         await asyncio.sleep(0.05)
-    full = False
+    disk.full = False
     async with job_host(tmp_path, FakeDaemon()) as host:
         assert (await ended(host, job.id)).state is JobState.COMPLETED
 

@@ -59,7 +59,7 @@ class Descent:
         self._told = told
         self._kept = kept
         if kept.exists():
-            self._take_up(torch.load(kept, weights_only=True))
+            self._take_up(torch.load(kept, weights_only=True, map_location="cpu"))
 
     @property
     def goes_on(self) -> bool:
